@@ -1,0 +1,43 @@
+"""The NumPy kernels for CPU arrays of other libraries, which are looked at in place and never copied."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from pn_gpu.kernels import numpy as room
+from pn_gpu.kernels.gradient import OperatorGradient
+from pn_gpu.kernels.potentials import Potential
+
+Array = Any
+
+
+def forward(
+    x: Array, r_in: Array, v_in: Array, r_out: Array, v_out: Array, bias: Array | None, potential: Potential
+) -> Array:
+    """`pn_gpu.kernels.numpy.forward` for arrays of the library of ``x``."""
+    arrays = [None if a is None else np.asarray(a) for a in (x, r_in, v_in, r_out, v_out, bias)]
+    return _back(room.forward(*arrays, potential), x)
+
+
+def backward(
+    dz: Array,
+    x: Array,
+    r_in: Array,
+    v_in: Array,
+    r_out: Array,
+    v_out: Array,
+    potential: Potential,
+    need_dx: bool = True,
+    need_particles: bool = True,
+) -> OperatorGradient:
+    """`pn_gpu.kernels.numpy.backward` for arrays of the library of ``x``."""
+    arrays = [np.asarray(a) for a in (dz, x, r_in, v_in, r_out, v_out)]
+    gradient = room.backward(*arrays, potential, need_dx, need_particles)
+    return OperatorGradient(*(None if g is None else _back(g, x) for g in gradient))
+
+
+def _back(result: np.ndarray[Any, Any], like: Array) -> Array:
+    return array_namespace(like).asarray(result)

@@ -1,0 +1,143 @@
+"""Sums of the tiles of G = x^T dz down to the particle gradients.
+
+With k = k(s_ij), h = k'(s_ij), q = v_i . v_j and H = G h, the input particle i needs (and, with the two node sets
+exchanged, so does the output particle j)
+
+    dv_i = sum_j G k v_j
+    dr_i = 2 sum_j H q (r_i - r_j)
+
+`MomentReduction` moves the dipoles out of the tile,
+
+    dr_i = 2 sum_a v_ia (r_i sum_j H v_ja - sum_j H v_ja r_j),
+
+so one skinny product of H with a table [v_j, v_j r_j] of d (n + 1) columns carries all of dr_i and q is never formed;
+for the Gaussian h = -k, and the same product carries dv_i too. `DifferenceReduction` sums (r_i - r_j) as it stands,
+for positions or potentials where the difference of the two sums would lose digits.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from pn_gpu.kernels.numpy.pairs import Array, NodePairs
+
+
+class Reduction(Protocol):
+    """Sums over tiles: of the rows it is given, and of all columns."""
+
+    def add(self, rows: slice, columns: slice, g: Array, k: Array, scratch: Array) -> None:
+        """Add one tile of G [BI, BJ], given its k(s) [BI, BJ]; all three arrays are overwritten."""
+
+    def merge(self, other: Reduction) -> None:
+        """Add what ``other`` has summed."""
+
+    def gradients(self) -> tuple[Array, Array, Array, Array]:
+        """dr_in [N, n], dv_in [N, d], dr_out [M, n] and dv_out [M, d]."""
+
+
+def make_reduction(pairs: NodePairs) -> Reduction:
+    """The reduction that suits the potential and the positions."""
+    return MomentReduction(pairs) if pairs.expanded else DifferenceReduction(pairs)
+
+
+class _DipoleSums:
+    """sum_j G k v_j and sum_i G k v_i."""
+
+    def __init__(self, pairs: NodePairs) -> None:
+        self.pairs = pairs
+        self.dv_in = np.zeros_like(pairs.v_in)  # [N, d]
+        self.dv_out = np.zeros_like(pairs.v_out_columns)  # [d, M]
+
+    def add(self, rows: slice, columns: slice, g: Array, k: Array, scratch: Array) -> None:
+        np.multiply(g, k, out=scratch)
+        self.dv_in[rows] += scratch @ self.pairs.v_out[columns]
+        self.dv_out[:, columns] += self.pairs.v_in[rows].T @ scratch
+
+    def merge(self, other: _DipoleSums) -> None:
+        self.dv_in += other.dv_in
+        self.dv_out += other.dv_out
+
+
+class MomentReduction:
+    """Particle gradients from moments of H about the centre of the positions."""
+
+    def __init__(self, pairs: NodePairs) -> None:
+        self.pairs = pairs
+        self._table_in = np.ascontiguousarray(_moment_table(pairs.v_in, pairs.r_in).T)  # [d (n + 1), N]
+        self._table_out = _moment_table(pairs.v_out, pairs.r_out)  # [M, d (n + 1)]
+        self._moments_in = np.zeros_like(self._table_in.T, order="C")  # [N, d (n + 1)]
+        self._moments_out = np.zeros_like(self._table_out.T, order="C")  # [d (n + 1), M]
+        self._dipoles = None if pairs.gaussian else _DipoleSums(pairs)
+
+    def add(self, rows: slice, columns: slice, g: Array, k: Array, scratch: Array) -> None:
+        if self._dipoles is None:
+            g *= k
+        else:
+            self._dipoles.add(rows, columns, g, k, scratch)
+            self.pairs.derivatives(rows, columns, k, scratch)
+            g *= k
+        self._moments_in[rows] += g @ self._table_out[columns]
+        self._moments_out[:, columns] += self._table_in[:, rows] @ g
+
+    def merge(self, other: Reduction) -> None:
+        assert isinstance(other, MomentReduction)
+        self._moments_in += other._moments_in
+        self._moments_out += other._moments_out
+        if self._dipoles is not None and other._dipoles is not None:
+            self._dipoles.merge(other._dipoles)
+
+    def gradients(self) -> tuple[Array, Array, Array, Array]:
+        pairs, moments_out = self.pairs, self._moments_out.T
+        # The Gaussian's moments are those of G k = -H.
+        factor = -2 if self._dipoles is None else 2
+        dr_in = factor * _position_gradient(self._moments_in, pairs.v_in, pairs.r_in)
+        dr_out = factor * _position_gradient(moments_out, pairs.v_out, pairs.r_out)
+        if self._dipoles is None:
+            d = pairs.v_in.shape[1]
+            return dr_in, self._moments_in[:, :d].copy(), dr_out, moments_out[:, :d].copy()
+        return dr_in, self._dipoles.dv_in, dr_out, np.ascontiguousarray(self._dipoles.dv_out.T)
+
+
+def _moment_table(v: Array, r: Array) -> Array:
+    """[v_j, v_j r_j1, ..., v_j r_jn]: [M, d (n + 1)]."""
+    return np.concatenate([v] + [v * r[:, axis, None] for axis in range(r.shape[1])], axis=1)
+
+
+def _position_gradient(moments: Array, v: Array, r: Array) -> Array:
+    """sum_a v_ia (r_i sum_j H v_ja - sum_j H v_ja r_j): [N, n]."""
+    count, d = v.shape
+    weighted = np.einsum("ia,ima->im", v, moments.reshape(count, r.shape[1] + 1, d))  # [N, n + 1]
+    return r * weighted[:, :1] - weighted[:, 1:]
+
+
+class DifferenceReduction:
+    """Particle gradients from the exact differences r_i - r_j."""
+
+    def __init__(self, pairs: NodePairs) -> None:
+        self.pairs = pairs
+        self.dr_in = np.zeros_like(pairs.r_in)
+        self.dr_out = np.zeros_like(pairs.r_out)
+        self._dipoles = _DipoleSums(pairs)
+
+    def add(self, rows: slice, columns: slice, g: Array, k: Array, scratch: Array) -> None:
+        self._dipoles.add(rows, columns, g, k, scratch)
+        self.pairs.derivatives(rows, columns, k, scratch)
+        g *= k
+        self.pairs.dipole_products(rows, columns, scratch)
+        g *= scratch
+        for axis in range(self.dr_in.shape[1]):
+            self.pairs.differences(axis, rows, columns, scratch)
+            scratch *= g
+            self.dr_in[rows, axis] += 2 * scratch.sum(axis=1)
+            self.dr_out[columns, axis] -= 2 * scratch.sum(axis=0)
+
+    def merge(self, other: Reduction) -> None:
+        assert isinstance(other, DifferenceReduction)
+        self.dr_in += other.dr_in
+        self.dr_out += other.dr_out
+        self._dipoles.merge(other._dipoles)
+
+    def gradients(self) -> tuple[Array, Array, Array, Array]:
+        return self.dr_in, self._dipoles.dv_in, self.dr_out, np.ascontiguousarray(self._dipoles.dv_out.T)

@@ -1,0 +1,30 @@
+"""k(s) = exp(-sqrt s); k'(s) = -exp(-sqrt s) / (2 sqrt s), taken as 0 at s = 0."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from pn_gpu.kernels.potentials._potential import Potential
+
+
+def _value(s: Any) -> Any:
+    xp = array_namespace(s)
+    return xp.exp(-xp.sqrt(s))
+
+
+def _derivative(s: Any) -> Any:
+    xp = array_namespace(s)
+    distance = xp.sqrt(xp.where(s > 0, s, xp.ones_like(s)))
+    return xp.where(s > 0, -xp.exp(-distance) / (2 * distance), xp.zeros_like(s))
+
+
+EXPONENTIAL = Potential(
+    name="exponential",
+    value=_value,
+    derivative=_derivative,
+    smooth_at_zero=False,
+    cuda_value="exp_(-sqrt_(s))",
+    cuda_derivative="s > T(0) ? -exp_(-sqrt_(s)) / (T(2) * sqrt_(s)) : T(0)",
+)

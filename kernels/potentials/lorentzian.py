@@ -1,0 +1,24 @@
+"""k(s) = 1 / (1 + s); k'(s) = -1 / (1 + s)^2."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pn_gpu.kernels.potentials._potential import Potential
+
+
+def _value(s: Any) -> Any:
+    return 1 / (1 + s)
+
+
+def _derivative(s: Any) -> Any:
+    return -1 / (1 + s) ** 2
+
+
+LORENTZIAN = Potential(
+    name="lorentzian",
+    value=_value,
+    derivative=_derivative,
+    cuda_value="T(1) / (T(1) + s)",
+    cuda_derivative="T(-1) / ((T(1) + s) * (T(1) + s))",
+)

@@ -1,0 +1,29 @@
+"""k(s) = max(0, 1 - rho)^4 (4 rho + 1) with rho = sqrt s: smooth, of compact support; k'(s) = -10 max(0, 1 - rho)^3."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from pn_gpu.kernels.potentials._potential import Potential
+
+
+def _value(s: Any) -> Any:
+    xp = array_namespace(s)
+    distance = xp.sqrt(s)
+    return xp.clip(1 - distance, min=0) ** 4 * (4 * distance + 1)
+
+
+def _derivative(s: Any) -> Any:
+    xp = array_namespace(s)
+    return -10 * xp.clip(1 - xp.sqrt(s), min=0) ** 3
+
+
+WENDLAND_C2 = Potential(
+    name="wendland_c2",
+    value=_value,
+    derivative=_derivative,
+    cuda_value="s < T(1) ? pow4_(T(1) - sqrt_(s)) * (T(4) * sqrt_(s) + T(1)) : T(0)",
+    cuda_derivative="s < T(1) ? T(-10) * pow3_(T(1) - sqrt_(s)) : T(0)",
+)
