@@ -1,15 +1,9 @@
 """Gradient bytes of data-parallel training: O(N + M) for a particle layer, O(N M) for a dense one."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from torch.nn.parallel import DistributedDataParallel
+from torch.futures import Future
+from torch.nn.parallel import DistributedDataParallel
 
 
 def gradient_bytes(module: nn.Module) -> int:
@@ -45,14 +39,22 @@ class GradientTraffic:
     """
 
     def __init__(self, model: DistributedDataParallel) -> None:
-        from torch.nn.parallel import DistributedDataParallel
-
         if not isinstance(model, DistributedDataParallel):
             raise TypeError(f"model: got {type(model).__name__}, want a DistributedDataParallel")
         self.bytes = 0
         self.exchanges = 0
-        self._group: dist.ProcessGroup = model.process_group
-        model.register_comm_hook(self, _count_and_reduce)
+        group = model.process_group
+
+        # DDP wants annotations that are its own classes: this module must not turn them into strings.
+        def count_and_reduce(traffic: GradientTraffic, bucket: dist.GradBucket) -> Future[Tensor]:
+            buffer = bucket.buffer()
+            traffic.bytes += buffer.numel() * buffer.element_size()
+            traffic.exchanges += bucket.is_last()
+            work = dist.all_reduce(buffer.div_(group.size()), group=group, async_op=True)
+            assert work is not None
+            return work.get_future().then(lambda future: future.value()[0])
+
+        model.register_comm_hook(self, count_and_reduce)
 
     @property
     def bytes_per_exchange(self) -> float:
@@ -63,13 +65,3 @@ class GradientTraffic:
         return (
             f"GradientTraffic(exchanges={self.exchanges}, bytes_per_exchange={self.bytes_per_exchange:,.0f})"
         )
-
-
-def _count_and_reduce(traffic: GradientTraffic, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
-    """DDP's own mean over processes, counted."""
-    buffer = bucket.buffer()
-    traffic.bytes += buffer.numel() * buffer.element_size()
-    traffic.exchanges += bucket.is_last()
-    work = dist.all_reduce(buffer.div_(traffic._group.size()), group=traffic._group, async_op=True)
-    assert work is not None
-    return work.get_future().then(lambda future: future.value()[0])
