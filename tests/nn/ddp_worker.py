@@ -1,8 +1,8 @@
 """One process of a data-parallel run: ``python ddp_worker.py RANK WORLD_SIZE STORE OUTPUT [DIES_AT_STEP]``.
 
 Some steps of stochastic gradient descent for a particle network and its dense one, on this process's rows of
-every global batch. Process 0 writes losses, gradients and traffic of both to OUTPUT. With DIES_AT_STEP the last
-process leaves without a word at that step.
+every global batch. Process 0 writes losses, gradients and traffic of both to OUTPUT. With DIES_AT_STEP the
+last process leaves without a word at that step.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def test_two_processes_are_one(tmp_path):
         traffic[name] = got["bytes"] / got["exchanges"]
         assert traffic[name] == gradient_bytes(model)
     n_in, hidden, n_out = ddp_worker.SIZES
-    # Particles: n + d = 4 numbers a node and a bias each after the first set; dense: one a weight. Of 8 bytes.
+    # Of 8 bytes each: n + d = 4 numbers a node, and a bias; a number a weight, and a bias.
     assert traffic["particles"] == 8 * (4 * n_in + 5 * hidden + 5 * n_out)
     assert traffic["dense"] == 8 * ((n_in + 1) * hidden + (hidden + 1) * n_out)
 
