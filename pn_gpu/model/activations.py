@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import array_namespace
+from pn_gpu.kernels.namespace import namespace_of
 
 from pn_gpu.checks import check_choice
 
@@ -38,60 +38,60 @@ class Activation:
 
 def sigmoid(z: Array) -> Array:
     """1 / (1 + exp(-z)) without overflow."""
-    return 0.5 * array_namespace(z).tanh(0.5 * z) + 0.5
+    return 0.5 * namespace_of(z).tanh(0.5 * z) + 0.5
 
 
 def softplus(z: Array) -> Array:
     """log(1 + exp(z)) without overflow."""
-    xp = array_namespace(z)
+    xp = namespace_of(z)
     return xp.logaddexp(z, xp.zeros_like(z))
 
 
 def softmax(z: Array) -> Array:
     """exp(z_k) / sum_k exp(z_k) over the last axis."""
-    xp = array_namespace(z)
+    xp = namespace_of(z)
     exponentials = xp.exp(z - xp.max(z, axis=-1, keepdims=True))
     return exponentials / xp.sum(exponentials, axis=-1, keepdims=True)
 
 
 def log_softmax(z: Array) -> Array:
     """log(softmax(z)), finite wherever z is."""
-    xp = array_namespace(z)
+    xp = namespace_of(z)
     shifted = z - xp.max(z, axis=-1, keepdims=True)
     return shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
 
 
 def _softmax_backward(dy: Array, z: Array, y: Array) -> Array:
-    return y * (dy - array_namespace(y).sum(dy * y, axis=-1, keepdims=True))
+    return y * (dy - namespace_of(y).sum(dy * y, axis=-1, keepdims=True))
 
 
 def _relu(z: Array) -> Array:
-    return array_namespace(z).clip(z, min=0)
+    return namespace_of(z).clip(z, min=0)
 
 
 def _relu_backward(dy: Array, z: Array, y: Array) -> Array:
-    return dy * array_namespace(z).astype(z > 0, z.dtype)
+    return dy * namespace_of(z).astype(z > 0, z.dtype)
 
 
 def _leaky_relu(z: Array) -> Array:
-    return array_namespace(z).where(z > 0, z, LEAKY_SLOPE * z)
+    return namespace_of(z).where(z > 0, z, LEAKY_SLOPE * z)
 
 
 def _leaky_relu_backward(dy: Array, z: Array, y: Array) -> Array:
-    return array_namespace(z).where(z > 0, dy, LEAKY_SLOPE * dy)
+    return namespace_of(z).where(z > 0, dy, LEAKY_SLOPE * dy)
 
 
 def _elu(z: Array) -> Array:
-    xp = array_namespace(z)
+    xp = namespace_of(z)
     return xp.where(z > 0, z, xp.expm1(xp.clip(z, max=0)))
 
 
 def _elu_backward(dy: Array, z: Array, y: Array) -> Array:
-    return array_namespace(z).where(z > 0, dy, dy * (y + 1))
+    return namespace_of(z).where(z > 0, dy, dy * (y + 1))
 
 
 def _gelu_tanh(z: Array) -> Array:
-    return array_namespace(z).tanh(_GELU_SCALE * (z + _GELU_CUBIC * z * z * z))
+    return namespace_of(z).tanh(_GELU_SCALE * (z + _GELU_CUBIC * z * z * z))
 
 
 def _gelu(z: Array) -> Array:
@@ -111,7 +111,7 @@ ACTIVATIONS: dict[str, Activation] = {
         Activation("leaky_relu", _leaky_relu, _leaky_relu_backward),
         Activation("elu", _elu, _elu_backward),
         Activation("gelu", _gelu, _gelu_backward),  # by its tanh formula: the array API has no erf
-        Activation("tanh", lambda z: array_namespace(z).tanh(z), lambda dy, z, y: dy * (1 - y * y)),
+        Activation("tanh", lambda z: namespace_of(z).tanh(z), lambda dy, z, y: dy * (1 - y * y)),
         Activation("sigmoid", sigmoid, lambda dy, z, y: dy * y * (1 - y)),
         Activation("softplus", softplus, lambda dy, z, y: dy * sigmoid(z)),
         Activation("linear", lambda z: z, lambda dy, z, y: dy),

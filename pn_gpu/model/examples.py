@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import array_api_compat as compat
 import numpy as np
 
+from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.backends import to_numpy
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def check_inputs(x: Array, width: int, dtype: str) -> Array:
     x = _as_array("x", x)
     if x.ndim != 2 or x.shape[1] != width:
         raise ValueError(f"x: got shape {tuple(x.shape)}, want [examples, {width}], the network's number of inputs")
-    xp = compat.array_namespace(x)
+    xp = namespace_of(x)
     _check_finite("x", x)
     wanted = getattr(xp, dtype)
     return x if x.dtype == wanted else xp.astype(x, wanted)
@@ -49,7 +50,7 @@ def check_targets(y: Array, count: int, network: Network) -> Array:
     if y.ndim == 0 or y.shape[0] != count:
         raise ValueError(f"y: got shape {tuple(y.shape)}, want {count} examples, as many as x has")
     _check_finite("y", y)
-    xp = compat.array_namespace(y)
+    xp = namespace_of(y)
     if y.ndim == 1 and network.loss.logits_activation == "softmax":
         return _check_labels(y, width)
     if y.ndim == 1 and width == 1:
@@ -64,7 +65,7 @@ def check_targets(y: Array, count: int, network: Network) -> Array:
 
 
 def _check_labels(y: Array, num_classes: int) -> Array:
-    xp = compat.array_namespace(y)
+    xp = namespace_of(y)
     labels = y if xp.isdtype(y.dtype, "integral") else xp.astype(y, xp.int64)
     if labels is not y and not bool(xp.all(xp.astype(labels, y.dtype) == y)):
         raise ValueError("y: got labels that are no whole numbers, want 0 to " + str(num_classes - 1))
@@ -80,7 +81,7 @@ def as_batch_targets(targets: Array, width: int, network: Network) -> Array:
     """Checked labels [B] as one-hot rows [B, M]; targets [B, M] as they are."""
     if targets.ndim == 2:
         return targets
-    xp = compat.array_namespace(targets)
+    xp = namespace_of(targets)
     classes = xp.arange(width, dtype=targets.dtype, device=compat.device(targets))
     return xp.astype(targets[:, None] == classes[None, :], network.backend.dtype(network.dtype))
 
@@ -91,7 +92,7 @@ def _as_array(name: str, a: Array) -> Array:
             a = np.asarray(a)
         except ValueError as error:
             raise ValueError(f"{name}: got a ragged or mixed sequence ({error}), want an array") from error
-    xp = compat.array_namespace(a)
+    xp = namespace_of(a)
     if isinstance(a, np.ndarray) and a.dtype.kind not in "biuf":
         raise TypeError(f"{name}: got dtype {a.dtype}, want real numbers")
     if xp.isdtype(a.dtype, "complex floating"):
@@ -100,7 +101,7 @@ def _as_array(name: str, a: Array) -> Array:
 
 
 def _check_finite(name: str, a: Array) -> None:
-    xp = compat.array_namespace(a)
+    xp = namespace_of(a)
     if not xp.isdtype(a.dtype, "real floating") or bool(xp.all(xp.isfinite(a))):
         return
     bad = ~np.isfinite(to_numpy(a))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
+from pn_gpu.kernels.namespace import namespace_of
 
 from pn_gpu.model.activations import Activation
 from pn_gpu.model.node_models import NodeModel, glorot_uniform
@@ -129,7 +129,7 @@ class DenseLayer(Layer):
     def backward(
         self, dz: Array, x: Array, parameters: ParameterVector, gradient: ParameterVector, need_dx: bool
     ) -> Array | None:
-        xp = array_namespace(x)
+        xp = namespace_of(x)
         gradient.add(f"{self.prefix}.weight", xp.matrix_transpose(x) @ dz)
         gradient.add(f"{self.prefix}.bias", xp.sum(dz, axis=0))
         return dz @ xp.matrix_transpose(parameters[f"{self.prefix}.weight"]) if need_dx else None

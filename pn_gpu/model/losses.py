@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import array_namespace
+from pn_gpu.kernels.namespace import namespace_of
 
 from pn_gpu.checks import check_choice
 from pn_gpu.model.activations import log_softmax, sigmoid, softmax, softplus
@@ -42,12 +42,12 @@ class Loss:
 
 
 def _batch_mean(terms: Array) -> Array:
-    return array_namespace(terms).sum(terms) / terms.shape[0]
+    return namespace_of(terms).sum(terms) / terms.shape[0]
 
 
 def _positive(y: Array) -> Array:
     """y kept away from 0, where a logarithm or a quotient would not be finite."""
-    xp = array_namespace(y)
+    xp = namespace_of(y)
     return xp.clip(y, min=float(xp.finfo(y.dtype).smallest_normal))
 
 
@@ -56,12 +56,12 @@ def _categorical_from_logits(z: Array, t: Array) -> Array:
 
 
 def _categorical_gradient_from_logits(z: Array, t: Array) -> Array:
-    return (softmax(z) * array_namespace(t).sum(t, axis=-1, keepdims=True) - t) / z.shape[0]
+    return (softmax(z) * namespace_of(t).sum(t, axis=-1, keepdims=True) - t) / z.shape[0]
 
 
 CATEGORICAL_CROSSENTROPY = Loss(
     "categorical_crossentropy",
-    lambda y, t: _batch_mean(-t * array_namespace(y).log(_positive(y))),
+    lambda y, t: _batch_mean(-t * namespace_of(y).log(_positive(y))),
     lambda y, t: -t / _positive(y) / y.shape[0],
     "softmax",
     _categorical_from_logits,
@@ -71,7 +71,7 @@ CATEGORICAL_CROSSENTROPY = Loss(
 BINARY_CROSSENTROPY = Loss(
     "binary_crossentropy",
     lambda y, t: _batch_mean(
-        -t * array_namespace(y).log(_positive(y)) - (1 - t) * array_namespace(y).log(_positive(1 - y))
+        -t * namespace_of(y).log(_positive(y)) - (1 - t) * namespace_of(y).log(_positive(1 - y))
     ),
     lambda y, t: ((1 - t) / _positive(1 - y) - t / _positive(y)) / y.shape[0],
     "sigmoid",
@@ -83,8 +83,8 @@ MSE = Loss("mse", lambda y, t: _batch_mean(0.5 * (y - t) ** 2), lambda y, t: (y 
 
 MAE = Loss(
     "mae",
-    lambda y, t: _batch_mean(array_namespace(y).abs(y - t)),
-    lambda y, t: array_namespace(y).sign(y - t) / y.shape[0],
+    lambda y, t: _batch_mean(namespace_of(y).abs(y - t)),
+    lambda y, t: namespace_of(y).sign(y - t) / y.shape[0],
 )
 
 LOSSES: dict[str, Loss] = {loss.name: loss for loss in (CATEGORICAL_CROSSENTROPY, BINARY_CROSSENTROPY, MSE, MAE)}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import array_api_compat as compat
 import numpy as np
 
+from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.backends import Backend, get_backend, to_numpy
 from pn_gpu.checks import check_choice, check_integer, check_number
 from pn_gpu.model.activations import Activation, get_activation
@@ -152,7 +153,7 @@ class Network(ABC):
             As in `predict_proba`.
         """
         y = self.predict_proba(x, batch_size)
-        xp = compat.array_namespace(y)
+        xp = namespace_of(y)
         if self.loss.logits_activation == "softmax":
             return xp.argmax(y, axis=-1)
         return xp.astype(y > 0.5, xp.int64) if self.loss.logits_activation == "sigmoid" else y
@@ -334,7 +335,7 @@ class Network(ABC):
         """``result`` in the library of what the user gave."""
         if not compat.is_array_api_obj(given) or isinstance(given, np.ndarray):
             return to_numpy(result)
-        given_xp = compat.array_namespace(given)
+        given_xp = namespace_of(given)
         if given_xp is self.backend.xp:
             return result
         return given_xp.asarray(to_numpy(result), device=given.device)

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
+from pn_gpu.kernels.namespace import namespace_of
 
 from pn_gpu.checks import check_choice
 from pn_gpu.model.parameters import ParameterGroup
@@ -89,7 +89,7 @@ class ChargePhaseModel(NodeModel):
 
     def _direction(self, nodes: ParameterGroup) -> Array:
         """(cos theta, sin theta) [N, 2]."""
-        xp = array_namespace(nodes.phases)
+        xp = namespace_of(nodes.phases)
         return xp.stack([xp.cos(nodes.phases), xp.sin(nodes.phases)], axis=1)
 
     def dipoles(self, nodes: ParameterGroup, as_output: bool) -> Array:
@@ -97,7 +97,7 @@ class ChargePhaseModel(NodeModel):
         return nodes.charges[:, None] * direction if as_output else direction
 
     def add_gradient(self, gradient: ParameterGroup, nodes: ParameterGroup, dr: Array, dv: Array, as_output: bool) -> None:
-        xp = array_namespace(dv)
+        xp = namespace_of(dv)
         direction = self._direction(nodes)
         along = xp.sum(dv * direction, axis=1)
         across = dv[:, 1] * direction[:, 0] - dv[:, 0] * direction[:, 1]  # dL/dtheta at unit charge

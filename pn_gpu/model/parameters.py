@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import array_namespace
+from pn_gpu.kernels.namespace import namespace_of
 
 Array = Any
 
@@ -62,13 +62,13 @@ class ParameterVector:
 
     def __getitem__(self, name: str) -> Array:
         slot = self.layout.slots[name]
-        return array_namespace(self.flat).reshape(self.flat[slot.start : slot.stop], slot.shape)
+        return namespace_of(self.flat).reshape(self.flat[slot.start : slot.stop], slot.shape)
 
     def __setitem__(self, name: str, value: Array) -> None:
         slot = self.layout.slots[name]
         if tuple(value.shape) != slot.shape:
             raise ValueError(f"{name}: got shape {tuple(value.shape)}, want {slot.shape}")
-        xp = array_namespace(self.flat)
+        xp = namespace_of(self.flat)
         self.flat[slot.start : slot.stop] = xp.reshape(xp.astype(value, self.flat.dtype), (-1,))
 
     def __iter__(self) -> Iterator[str]:
@@ -81,7 +81,7 @@ class ParameterVector:
     def add(self, name: str, value: Array) -> None:
         """Add ``value`` to one part: a shared node set collects gradients from two layers."""
         slot = self.layout.slots[name]
-        self.flat[slot.start : slot.stop] += array_namespace(value).reshape(value, (-1,))
+        self.flat[slot.start : slot.stop] += namespace_of(value).reshape(value, (-1,))
 
     def group(self, prefix: str) -> ParameterGroup:
         """The parameters of one node set or layer, such as ``particles.0``."""

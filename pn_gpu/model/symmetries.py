@@ -12,7 +12,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from array_api_compat import array_namespace
+from pn_gpu.kernels.namespace import namespace_of
 
 from pn_gpu.model.layers import ParticleLayer
 from pn_gpu.model.parameters import ParameterVector
@@ -48,7 +48,7 @@ def remove_translation(network: Network, gradient: ParameterVector) -> None:
 
 def _subtract_mean(gradient: ParameterVector, names: list[str]) -> None:
     count = sum(gradient[name].shape[0] for name in names)
-    xp = array_namespace(gradient.flat)
+    xp = namespace_of(gradient.flat)
     mean = sum(xp.sum(gradient[name], axis=0) for name in names) / count
     for name in names:
         gradient[name] = gradient[name] - mean

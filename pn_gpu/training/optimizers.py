@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from array_api_compat import array_namespace
+from pn_gpu.kernels.namespace import namespace_of
 
 from pn_gpu.checks import check_flag, check_number
 from pn_gpu.training.schedules import Schedule, as_schedule
@@ -60,7 +60,7 @@ class SGD(Optimizer):
         self.nesterov = check_flag("nesterov", nesterov)
 
     def start(self, parameters: Array) -> State:
-        return {"velocity": array_namespace(parameters).zeros_like(parameters)} if self.momentum else {}
+        return {"velocity": namespace_of(parameters).zeros_like(parameters)} if self.momentum else {}
 
     def update(self, parameters: Array, gradient: Array, state: State, lr: float, step: int) -> None:
         direction = gradient
@@ -90,13 +90,13 @@ class RMSProp(Optimizer):
         self.epsilon = check_number("epsilon", epsilon, low=0, low_open=True)
 
     def start(self, parameters: Array) -> State:
-        return {"mean_square": array_namespace(parameters).zeros_like(parameters)}
+        return {"mean_square": namespace_of(parameters).zeros_like(parameters)}
 
     def update(self, parameters: Array, gradient: Array, state: State, lr: float, step: int) -> None:
         mean_square = state["mean_square"]
         mean_square *= self.decay
         mean_square += (1 - self.decay) * gradient * gradient
-        parameters -= lr * gradient / array_namespace(parameters).sqrt(mean_square + self.epsilon)
+        parameters -= lr * gradient / namespace_of(parameters).sqrt(mean_square + self.epsilon)
 
 
 class Adagrad(Optimizer):
@@ -114,12 +114,12 @@ class Adagrad(Optimizer):
         self.epsilon = check_number("epsilon", epsilon, low=0, low_open=True)
 
     def start(self, parameters: Array) -> State:
-        return {"sum_of_squares": array_namespace(parameters).zeros_like(parameters)}
+        return {"sum_of_squares": namespace_of(parameters).zeros_like(parameters)}
 
     def update(self, parameters: Array, gradient: Array, state: State, lr: float, step: int) -> None:
         sums = state["sum_of_squares"]
         sums += gradient * gradient
-        parameters -= lr * gradient / (array_namespace(parameters).sqrt(sums) + self.epsilon)
+        parameters -= lr * gradient / (namespace_of(parameters).sqrt(sums) + self.epsilon)
 
 
 class Adam(Optimizer):
@@ -151,7 +151,7 @@ class Adam(Optimizer):
         self.weight_decay = check_number("weight_decay", weight_decay, low=0)
 
     def start(self, parameters: Array) -> State:
-        xp = array_namespace(parameters)
+        xp = namespace_of(parameters)
         return {"mean": xp.zeros_like(parameters), "mean_square": xp.zeros_like(parameters)}
 
     def update(self, parameters: Array, gradient: Array, state: State, lr: float, step: int) -> None:
@@ -164,7 +164,7 @@ class Adam(Optimizer):
             parameters *= 1 - lr * self.weight_decay
         mean_correction = 1 - self.beta1 ** (step + 1)
         root_correction = (1 - self.beta2 ** (step + 1)) ** 0.5
-        root = array_namespace(parameters).sqrt(mean_square)
+        root = namespace_of(parameters).sqrt(mean_square)
         parameters -= (lr * root_correction / mean_correction) * mean / (root + self.epsilon * root_correction)
 
 
@@ -198,11 +198,11 @@ class Rprop(Optimizer):
         self.largest = check_number("largest", largest, low=self.smallest)
 
     def start(self, parameters: Array) -> State:
-        xp = array_namespace(parameters)
+        xp = namespace_of(parameters)
         return {"sign": xp.zeros_like(parameters), "size": xp.ones_like(parameters)}
 
     def update(self, parameters: Array, gradient: Array, state: State, lr: float, step: int) -> None:
-        xp = array_namespace(parameters)
+        xp = namespace_of(parameters)
         sign, size = xp.sign(gradient), state["size"]
         turned = state["sign"] * sign
         factor = xp.where(turned > 0, self.grow * xp.ones_like(size), xp.ones_like(size))
