@@ -58,7 +58,7 @@ def as_outputs(
         What to call the two arrays in a message.
     y_train, y_test : array, [B] or [B, K]
     task : {"classification", "regression"} or None
-        None is classification for whole numbers [B] or [B, 1] and for one-hot rows [B, K], regression otherwise.
+        None is classification for whole numbers [B] or [B, 1] and for one-hot rows [B, K], else regression.
 
     Raises
     ------
@@ -146,7 +146,8 @@ def _check_finite(name: str, rows: Array) -> None:
     if not finite.all():
         row, column = (int(i) for i in np.unravel_index(np.argmin(finite), rows.shape))
         raise ValueError(
-            f"{name}: got {rows[row, column]} in row {row}, column {column} (counted from 0), want finite numbers"
+            f"{name}: got {rows[row, column]} in row {row}, column {column} (counted from 0), "
+            "want finite numbers"
         )
 
 

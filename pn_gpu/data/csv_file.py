@@ -1,6 +1,6 @@
 """Numbers from a .csv file, with messages that name the line and the column.
 
-NumPy reads the file; only if it fails, or a number is not finite, is the file read once more to find the place.
+NumPy reads the file; only if that fails, or a number is not finite, is it read once more to find the place.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def read_csv(path: Path, target: str | int | None = None, header: bool | None = 
     Raises
     ------
     TypeError, ValueError
-        If the file is empty, ragged, or holds anything but finite numbers, or the target column does not exist.
+        If the file is empty, ragged, or holds anything but finite numbers, or has no such target column.
     """
     layout, table = _read(path, header)
     if layout.width < 2:
@@ -114,7 +114,8 @@ def _first_mistake(path: Path, layout: _Layout) -> str | None:
         for column, cell in enumerate(row):
             if not _is_number(cell):
                 got = repr(cell) if cell.strip() else "an empty cell"
-                return f"line {line}, {layout.column(column)}: got {got}, want a number (classes are numbered 0..K-1)"
+                want = "want a number (classes are numbered 0..K-1)"
+                return f"line {line}, {layout.column(column)}: got {got}, {want}"
     return None
 
 

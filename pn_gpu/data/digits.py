@@ -16,8 +16,8 @@ TEST_EVERY = 5
 def load_digits() -> Dataset:
     """The optical recognition of handwritten digits data set of the UCI repository (Alpaydin and Kaynak).
 
-    The split is stratified and has no random part: of each class, every fifth image in the order of the file is a
-    test image.
+    The split is stratified and has no random part: of each class, every fifth image in the order of the file
+    is a test image.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """The IDX format of MNIST and its relatives: single files and whole folders, plain or gzipped.
 
-A file is two zero bytes, a byte for the type of its numbers, a byte for the number of dimensions, each dimension as
-a big-endian 32-bit integer, and the numbers themselves, big-endian, last dimension fastest.
+A file is two zero bytes, a byte for the type of its numbers, a byte for the number of dimensions, each dimension
+as a big-endian 32-bit integer, and the numbers themselves, big-endian, last dimension fastest.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def load_idx(folder: str | os.PathLike[str]) -> Dataset:
         shapes[part] = images.shape[1:]
     if shapes["train"] != shapes["test"]:
         raise ValueError(
-            f"{files['test', 'images']}: got samples of shape {shapes['test']}, want {shapes['train']} as in training"
+            f"{files['test', 'images']}: got samples of shape {shapes['test']}, "
+            f"want {shapes['train']} as in {files['train', 'images'].name}"
         )
     num_classes = int(max(y["train"].max(), y["test"].max())) + 1
     return Dataset(

@@ -73,8 +73,8 @@ def download_mnist(
 ) -> Path:
     """Fetch the files of MNIST that ``folder`` lacks, check them, and return the folder.
 
-    A file that is there with the right content, plain or gzipped, is left alone. A new file is written under another
-    name and renamed when its checksum is right, so that an interrupted download leaves nothing half done.
+    A file that is there with the right content, plain or gzipped, is left alone. A new file is written under
+    another name and renamed when its checksum is right, so that an interrupted download leaves nothing half done.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def download_mnist(
 
 
 def _is_there(path: Path, md5: str) -> bool:
-    """Whether a file is there and whole; a ValueError if it is another data set's, which is not ours to replace."""
+    """Whether a file is there and whole; a ValueError if it is of another data set, not ours to replace."""
     if not path.is_file():
         return False
     content = path.read_bytes()
@@ -135,8 +135,8 @@ def _fetch(name: str, md5: str, mirrors: Iterable[str], folder: Path, progress: 
         else:
             return content
     raise DownloadError(
-        f"{name}: no download ({'; '.join(failures) or 'no mirrors given'}). Without a network, put the four MNIST "
-        f"files into {folder}, or train on the embedded 'digits'"
+        f"{name}: no download ({'; '.join(failures) or 'no mirrors given'}). Without a network, put the four "
+        f"MNIST files into {folder}, or train on the embedded 'digits'"
     )
 
 

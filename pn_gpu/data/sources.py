@@ -28,8 +28,8 @@ def load(source: str | os.PathLike[str], **options: Any) -> Dataset:
     Parameters
     ----------
     source : str or path
-        "digits" (embedded), "mnist" (downloaded once into a cache folder), a folder with IDX files, or a .npz or
-        .csv file. A name comes before a folder of the same name; write ``./mnist`` for the folder.
+        "digits" (embedded), "mnist" (downloaded once into a cache folder), a folder with IDX files, or a .npz
+        or .csv file. A name comes before a folder of the same name; write ``./mnist`` for the folder.
     **options
         Of the loader in charge: `load_digits` and `load_idx` have none, `load_mnist` has ``folder`` and
         ``progress``, `load_table` has ``target``, ``task``, ``test_fraction``, ``seed`` and ``header``.
@@ -79,8 +79,8 @@ def load_inputs(path: str | os.PathLike[str], header: bool | None = None) -> Arr
     Parameters
     ----------
     path : path
-        A .csv file whose columns are all inputs, a .npz file with the key ``x`` (or ``x_test``), a .npy file, or an IDX
-        file. Unsigned bytes are taken for pixels and divided by 255.
+        A .csv file whose columns are all inputs, a .npz file with the key ``x`` (or ``x_test``), a .npy file,
+        or an IDX file. Unsigned bytes are taken for pixels and divided by 255.
     header : bool, optional
         As in `load_table`, for a .csv file.
 

@@ -25,20 +25,20 @@ def load_table(
 ) -> Dataset:
     """A data set from a .npz or .csv file.
 
-    A .npz file holds ``x_train``, ``y_train``, ``x_test`` and ``y_test``, or ``x`` and ``y``, which are split here:
-    inputs [B, ...] and labels [B], one-hot rows [B, K] or targets [B, K]. Inputs of unsigned bytes are taken for pixels
-    and divided by 255; all others are kept as they are.
+    A .npz file holds ``x_train``, ``y_train``, ``x_test`` and ``y_test``, or ``x`` and ``y``, which are split
+    here: inputs [B, ...] and labels [B], one-hot rows [B, K] or targets [B, K]. Inputs of unsigned bytes are taken
+    for pixels and divided by 255; all others are kept as they are.
 
-    A .csv file holds one sample a line, numbers only, separated by commas, semicolons or tabs; one column is the
-    target, all others are inputs, kept as they are.
+    A .csv file holds one sample a line, numbers only, separated by commas, semicolons or tabs; one column is
+    the target, all others are inputs, kept as they are.
 
     Parameters
     ----------
     path : path
         Ends in .npz or .csv.
     target : str or int, optional
-        Column of a .csv file with the label or target: a name in its header or a number counted from 0 (negative:
-        from the end). The last one by default.
+        Column of a .csv file with the label or target: a name in its header or a number counted from 0
+        (negative: from the end). The last one by default.
     task : {"classification", "regression"}, optional
         By default classification if all targets are whole numbers or one-hot rows, else regression.
     test_fraction : float, default 0.2
