@@ -17,7 +17,14 @@ class Room(Protocol):
     """One way to compute the operator; all arguments are checked, x and dz are matrices."""
 
     def forward(
-        self, x: Array, r_in: Array, v_in: Array, r_out: Array, v_out: Array, bias: Array | None, potential: Potential
+        self,
+        x: Array,
+        r_in: Array,
+        v_in: Array,
+        r_out: Array,
+        v_out: Array,
+        bias: Array | None,
+        potential: Potential,
     ) -> Array:
         """z [B, M]."""
 
@@ -73,6 +80,8 @@ def check_arrays(**arrays: Array) -> None:
         if a.dtype != reference.dtype:
             raise TypeError(f"{name}: got dtype {a.dtype}, want {reference.dtype} like {first}")
         if compat.device(a) != compat.device(reference):
-            raise ValueError(f"{name}: got device {compat.device(a)}, want {compat.device(reference)} like {first}")
+            raise ValueError(
+                f"{name}: got device {compat.device(a)}, want {compat.device(reference)} like {first}"
+            )
     if isinstance(reference, np.ndarray) and reference.dtype not in (np.float32, np.float64):
         raise TypeError(f"{first}: got dtype {reference.dtype}, want float32 or float64 on the CPU")

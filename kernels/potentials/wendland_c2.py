@@ -1,4 +1,4 @@
-"""k(s) = max(0, 1 - rho)^4 (4 rho + 1) with rho = sqrt s: smooth, of compact support; k'(s) = -10 max(0, 1 - rho)^3."""
+"""k(s) = max(0, 1 - rho)^4 (4 rho + 1), rho = sqrt s, of compact support; k'(s) = -10 max(0, 1 - rho)^3."""
 
 from __future__ import annotations
 
