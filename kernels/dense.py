@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from pn_gpu.kernels.namespace import namespace_of
-
 from pn_gpu.kernels.potentials import Potential
 
 Array = Any

@@ -108,7 +108,9 @@ def _torch_backend(device: str) -> Backend:
     try:
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError as error:
-        raise ValueError(f"backend: got 'torch:{device}', want a torch device such as torch:cpu or torch:cuda:0") from error
+        raise ValueError(
+            f"backend: got 'torch:{device}', want a torch device such as torch:cpu or torch:cuda:0"
+        ) from error
     if chosen.type == "cuda":
         if not torch.cuda.is_available():
             raise ValueError(f"backend: got 'torch:{device}', but torch finds no CUDA device; want torch:cpu or numpy")

@@ -118,6 +118,8 @@ def build_network(
         if name not in tensors:
             raise ValueError(f"{path}: the parameter {name} is missing")
         if tensors[name].shape != tuple(value.shape):
-            raise ValueError(f"{path}: {name} has shape {tensors[name].shape}, the architecture wants {tuple(value.shape)}")
+            raise ValueError(
+                f"{path}: {name} has shape {tensors[name].shape}, the architecture wants {tuple(value.shape)}"
+            )
         network.parameters[name] = network.backend.asarray(tensors[name])
     return network

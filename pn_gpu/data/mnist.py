@@ -68,9 +68,7 @@ def load_mnist(folder: str | os.PathLike[str] | None = None, progress: bool = Tr
     return dataclasses.replace(load_idx(folder), name="mnist")
 
 
-def download_mnist(
-    folder: str | os.PathLike[str], mirrors: Sequence[str] = MIRRORS, progress: bool = True
-) -> Path:
+def download_mnist(folder: str | os.PathLike[str], mirrors: Sequence[str] = MIRRORS, progress: bool = True) -> Path:
     """Fetch the files of MNIST that ``folder`` lacks, check them, and return the folder.
 
     A file that is there with the right content, plain or gzipped, is left alone. A new file is written under
@@ -147,9 +145,7 @@ def _get(url: str, name: str, progress: bool) -> bytes:
     with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
         length = response.headers.get("Content-Length")
         total = int(length) if length else None
-        with tqdm(
-            total=total, unit="B", unit_scale=True, desc=name, leave=False, disable=not progress
-        ) as bar:
+        with tqdm(total=total, unit="B", unit_scale=True, desc=name, leave=False, disable=not progress) as bar:
             while chunk := response.read(1 << 16):
                 content += chunk
                 bar.update(len(chunk))

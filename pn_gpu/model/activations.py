@@ -7,9 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pn_gpu.kernels.namespace import namespace_of
-
 from pn_gpu.checks import check_choice
+from pn_gpu.kernels.namespace import namespace_of
 
 Array = Any
 

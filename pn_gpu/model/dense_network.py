@@ -42,7 +42,13 @@ class DenseNetwork(Network):
         dtype: str = "float32",
     ) -> None:
         super().__init__(
-            sizes, activation=activation, output=output, loss=loss, dropout=dropout, backend=backend, dtype=dtype
+            sizes,
+            activation=activation,
+            output=output,
+            loss=loss,
+            dropout=dropout,
+            backend=backend,
+            dtype=dtype,
         )
         self.layers_in_order = tuple(
             DenseLayer(index, num_in, num_out, self._activations[index])

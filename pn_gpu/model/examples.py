@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import array_api_compat as compat
 import numpy as np
 
-from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.backends import to_numpy
+from pn_gpu.kernels.namespace import namespace_of
 
 if TYPE_CHECKING:
     from pn_gpu.model.network import Network
@@ -69,7 +69,7 @@ def _check_labels(y: Array, num_classes: int) -> Array:
     labels = y if xp.isdtype(y.dtype, "integral") else xp.astype(y, xp.int64)
     if labels is not y and not bool(xp.all(xp.astype(labels, y.dtype) == y)):
         raise ValueError("y: got labels that are no whole numbers, want 0 to " + str(num_classes - 1))
-    if y.shape[0] and not (0 <= int(xp.min(labels)) and int(xp.max(labels)) < num_classes):
+    if y.shape[0] and not (int(xp.min(labels)) >= 0 and int(xp.max(labels)) < num_classes):
         raise ValueError(
             f"y: got labels from {int(xp.min(labels))} to {int(xp.max(labels))}, want 0 to {num_classes - 1},"
             f" one for each of the network's {num_classes} outputs"

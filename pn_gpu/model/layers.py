@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pn_gpu.kernels.namespace import namespace_of
 
+from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.model.activations import Activation
 from pn_gpu.model.node_models import NodeModel, glorot_uniform
 from pn_gpu.model.parameters import ParameterVector
@@ -85,7 +85,10 @@ class ParticleLayer(Layer):
 
     def particles(self, parameters: ParameterVector) -> tuple[Array, Array, Array, Array]:
         """r_in [N, n], v_in [N, d], r_out [M, n] and v_out [M, d] as the operator takes them."""
-        inputs, outputs = parameters.group(f"particles.{self.input_set}"), parameters.group(f"particles.{self.output_set}")
+        inputs, outputs = (
+            parameters.group(f"particles.{self.input_set}"),
+            parameters.group(f"particles.{self.output_set}"),
+        )
         return (
             inputs.positions,
             self.model.dipoles(inputs, as_output=False),

@@ -10,9 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pn_gpu.kernels.namespace import namespace_of
-
 from pn_gpu.checks import check_choice
+from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.model.activations import log_softmax, sigmoid, softmax, softplus
 
 Array = Any
@@ -70,9 +69,7 @@ CATEGORICAL_CROSSENTROPY = Loss(
 
 BINARY_CROSSENTROPY = Loss(
     "binary_crossentropy",
-    lambda y, t: _batch_mean(
-        -t * namespace_of(y).log(_positive(y)) - (1 - t) * namespace_of(y).log(_positive(1 - y))
-    ),
+    lambda y, t: _batch_mean(-t * namespace_of(y).log(_positive(y)) - (1 - t) * namespace_of(y).log(_positive(1 - y))),
     lambda y, t: ((1 - t) / _positive(1 - y) - t / _positive(y)) / y.shape[0],
     "sigmoid",
     lambda z, t: _batch_mean(softplus(z) - t * z),

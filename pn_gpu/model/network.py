@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import array_api_compat as compat
 import numpy as np
 
-from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.backends import Backend, get_backend, to_numpy
 from pn_gpu.checks import check_choice, check_integer, check_number
+from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.model.activations import Activation, get_activation
 from pn_gpu.model.dropout import dropout_masks
 from pn_gpu.model.examples import as_batch_targets, check_inputs, check_targets
@@ -253,7 +253,9 @@ class Network(ABC):
                 )
         return loss, gradient, y
 
-    def _input_of(self, index: int, x: Array, states: list[tuple[Array, Array]], masks: Sequence[Array | None]) -> Array:
+    def _input_of(
+        self, index: int, x: Array, states: list[tuple[Array, Array]], masks: Sequence[Array | None]
+    ) -> Array:
         if index == 0:
             return x
         y, mask = states[index - 1][1], masks[index - 1]

@@ -12,9 +12,9 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
-from pn_gpu.kernels.namespace import namespace_of
 
 from pn_gpu.checks import check_choice
+from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.model.parameters import ParameterGroup
 
 Array = Any
@@ -42,7 +42,9 @@ class NodeModel(ABC):
         """The v [N, d] that the operator is given."""
 
     @abstractmethod
-    def add_gradient(self, gradient: ParameterGroup, nodes: ParameterGroup, dr: Array, dv: Array, as_output: bool) -> None:
+    def add_gradient(
+        self, gradient: ParameterGroup, nodes: ParameterGroup, dr: Array, dv: Array, as_output: bool
+    ) -> None:
         """Pass dL/dr [N, n] and dL/dv [N, d] on to the parameters."""
 
 
@@ -64,7 +66,9 @@ class DipoleModel(NodeModel):
     def dipoles(self, nodes: ParameterGroup, as_output: bool) -> Array:
         return nodes.dipoles
 
-    def add_gradient(self, gradient: ParameterGroup, nodes: ParameterGroup, dr: Array, dv: Array, as_output: bool) -> None:
+    def add_gradient(
+        self, gradient: ParameterGroup, nodes: ParameterGroup, dr: Array, dv: Array, as_output: bool
+    ) -> None:
         gradient.add("positions", dr)
         gradient.add("dipoles", dv)
 
@@ -96,7 +100,9 @@ class ChargePhaseModel(NodeModel):
         direction = self._direction(nodes)
         return nodes.charges[:, None] * direction if as_output else direction
 
-    def add_gradient(self, gradient: ParameterGroup, nodes: ParameterGroup, dr: Array, dv: Array, as_output: bool) -> None:
+    def add_gradient(
+        self, gradient: ParameterGroup, nodes: ParameterGroup, dr: Array, dv: Array, as_output: bool
+    ) -> None:
         xp = namespace_of(dv)
         direction = self._direction(nodes)
         along = xp.sum(dv * direction, axis=1)

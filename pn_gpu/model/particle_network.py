@@ -85,7 +85,13 @@ class ParticleNetwork(Network):
         dtype: str = "float32",
     ) -> None:
         super().__init__(
-            sizes, activation=activation, output=output, loss=loss, dropout=dropout, backend=backend, dtype=dtype
+            sizes,
+            activation=activation,
+            output=output,
+            loss=loss,
+            dropout=dropout,
+            backend=backend,
+            dtype=dtype,
         )
         self.dim = check_integer("dim", dim, low=1)
         self.model = get_node_model(model)

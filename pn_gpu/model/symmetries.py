@@ -12,8 +12,8 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pn_gpu.kernels.namespace import namespace_of
 
+from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.model.layers import ParticleLayer
 from pn_gpu.model.parameters import ParameterVector
 

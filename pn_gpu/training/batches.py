@@ -32,7 +32,14 @@ class ArrayBatches:
     """
 
     def __init__(
-        self, network: Network, x: Array, y: Array, batch_size: int, shuffle: bool, part: int = 0, num_parts: int = 1
+        self,
+        network: Network,
+        x: Array,
+        y: Array,
+        batch_size: int,
+        shuffle: bool,
+        part: int = 0,
+        num_parts: int = 1,
     ) -> None:
         checked = check_inputs(x, network.sizes[0], network.dtype)
         if checked.shape[0] == 0:
@@ -95,7 +102,11 @@ class IterableBatches:
             if x.shape[0] == 0:
                 continue
             empty = False
-            yield network.backend.asarray(x, network.dtype), as_batch_targets(y, network.sizes[-1], network), x.shape[0]
+            yield (
+                network.backend.asarray(x, network.dtype),
+                as_batch_targets(y, network.sizes[-1], network),
+                x.shape[0],
+            )
         if empty:
             again = "; a generator can be gone through only once: give a list or a DataLoader" if self._seen_any else ""
             raise ValueError(f"x: the iterable yielded no examples in this epoch{again}")
@@ -112,7 +123,9 @@ def make_batches(
     if y is not None:
         return ArrayBatches(network, x, y, batch_size, shuffle, part, num_parts)
     if compat.is_array_api_obj(x) or not isinstance(x, Iterable):
-        raise TypeError(f"y: got None with x of type {type(x).__name__}; want targets, or x an iterable of (x, y) batches")
+        raise TypeError(
+            f"y: got None with x of type {type(x).__name__}; want targets, or x an iterable of (x, y) batches"
+        )
     if num_parts > 1:
         raise ValueError("x: got an iterable of batches; data-parallel training wants arrays x and y")
     return IterableBatches(network, x)

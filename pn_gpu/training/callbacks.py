@@ -77,7 +77,9 @@ class EarlyStopping(Callback):
         if self.monitor.startswith("val_") and run.validation is None:
             raise ValueError(f"monitor: got {self.monitor!r}, but fit has no validation_data")
         if self.monitor.endswith("accuracy") and not run.network.is_classifier:
-            raise ValueError(f"monitor: got {self.monitor!r}, but the network is no classifier; want 'loss' or 'val_loss'")
+            raise ValueError(
+                f"monitor: got {self.monitor!r}, but the network is no classifier; want 'loss' or 'val_loss'"
+            )
         if run.epoch == 0:
             self._reset()
 

@@ -53,7 +53,11 @@ def restore_checkpoint(run: TrainingRun, path: str | os.PathLike[str]) -> None:
     if _TRAINING not in metadata:
         raise ValueError(f"checkpoint: {path} holds a network but no training run to resume")
     training = json.loads(metadata[_TRAINING])
-    _check_same(path, {"architecture": json.loads(metadata["architecture"])}, {"architecture": run.network.architecture()})
+    _check_same(
+        path,
+        {"architecture": json.loads(metadata["architecture"])},
+        {"architecture": run.network.architecture()},
+    )
     _check_same(path, training["settings"], run.settings())
     network = run.network
     for name in network.parameters:

@@ -212,14 +212,15 @@ class TrainingRun:
         self.history.stop_reason = reason
 
     def train(
-        self, progress: bool | None = None, checkpoint: str | os.PathLike[str] | None = None, checkpoint_every: int = 1
+        self,
+        progress: bool | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 1,
     ) -> None:
         """Train up to the last epoch, or until somebody stops it."""
         for callback in self.callbacks:
             callback.on_train_begin(self)
-        bar = Progress(
-            False if self.processes.rank else progress, self._num_steps or None, self.step, self.epochs
-        )
+        bar = Progress(False if self.processes.rank else progress, self._num_steps or None, self.step, self.epochs)
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # a diverging loss gets a message of its own
                 while self.epoch < self.epochs and not self.history.stop_reason:

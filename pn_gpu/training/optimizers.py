@@ -9,9 +9,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from pn_gpu.kernels.namespace import namespace_of
-
 from pn_gpu.checks import check_flag, check_number
+from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.training.schedules import Schedule, as_schedule
 
 Array = Any

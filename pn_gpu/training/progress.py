@@ -26,7 +26,13 @@ class Progress:
         self._num_epochs = num_epochs
         off = not sys.stderr.isatty() if shown is None else not shown
         self._bar: Any = tqdm(
-            total=total, initial=done, disable=off, unit="step", dynamic_ncols=True, mininterval=0.2, leave=True
+            total=total,
+            initial=done,
+            disable=off,
+            unit="step",
+            dynamic_ncols=True,
+            mininterval=0.2,
+            leave=True,
         )
         self.shown = not off
 
