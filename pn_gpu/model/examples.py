@@ -107,5 +107,6 @@ def _check_finite(name: str, a: Array) -> None:
     bad = ~np.isfinite(to_numpy(a))
     where = np.argwhere(bad)[0]
     raise ValueError(
-        f"{name}: got {int(bad.sum())} values that are NaN or infinite, the first at {where.tolist()}; want finite numbers"
+        f"{name}: got {int(bad.sum())} values that are NaN or infinite, the first at {where.tolist()};"
+        " want finite numbers"
     )

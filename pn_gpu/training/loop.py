@@ -290,5 +290,6 @@ class TrainingRun:
         self.network.parameters.flat[:] = before
         raise TrainingDiverged(
             f"the loss became NaN or infinite in epoch {self.epoch + 1}, step {self.step + 1}, at a learning rate of"
-            f" {lr:.3g}; the network is back at the end of epoch {self.epoch}. Try a lower learning rate, or scale the inputs"
+            f" {lr:.3g}; the network is back at the end of epoch {self.epoch}."
+            " Try a lower learning rate, or scale the inputs"
         )
