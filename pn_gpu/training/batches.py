@@ -68,7 +68,7 @@ class ArrayBatches:
         network = self._network
         xp = network.backend.xp
         index = network.backend.asarray(rows)
-        targets = as_batch_targets(xp.take(self._y, index, axis=0), network.sizes[-1], network)
+        targets = as_batch_targets(xp.take(self._y, index, axis=0), network)
         return xp.take(self._x, index, axis=0), targets
 
 
@@ -104,7 +104,7 @@ class IterableBatches:
             empty = False
             yield (
                 network.backend.asarray(x, network.dtype),
-                as_batch_targets(y, network.sizes[-1], network),
+                as_batch_targets(y, network),
                 x.shape[0],
             )
         if empty:
