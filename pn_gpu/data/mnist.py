@@ -74,7 +74,7 @@ def download_mnist(
     """Fetch the files of MNIST that ``folder`` lacks, check them, and return the folder.
 
     A file that is there with the right content, plain or gzipped, is left alone. A new file is written under
-    another name and renamed when its checksum is right, so that an interrupted download leaves nothing half done.
+    another name and renamed when its checksum is right: an interrupted download leaves nothing half done.
 
     Parameters
     ----------
