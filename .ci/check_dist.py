@@ -1,7 +1,7 @@
 """Whether the sdist and the wheels hold what they should: check_dist.py SOURCE SDIST WHEEL...
 
-Every file below pn_gpu/ and kernels/ belongs in every wheel, and nothing else does but the metadata. The sdist
-must hold the tests too.
+Every file below pn_gpu/ and kernels/ belongs in every wheel, and nothing else does but the metadata. The
+sdist must hold the tests too.
 """
 
 from __future__ import annotations

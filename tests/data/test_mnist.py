@@ -174,10 +174,20 @@ class _Stingy(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_a_connection_that_ends_early(tmp_path, serve):
+class _Foreign(_Stingy):
+    """Speaks no HTTP."""
+
+    def do_GET(self):
+        self.wfile.write(b"220 mail.example ready\r\n")
+
+
+@pytest.mark.parametrize(
+    ("handler", "message"), [(_Stingy, "ended after 100 of 1000 bytes"), (_Foreign, "BadStatusLine")]
+)
+def test_servers_that_fail_on_the_way(tmp_path, serve, handler, message):
     server = serve(tmp_path)
-    server.RequestHandlerClass = _Stingy
-    with pytest.raises(DownloadError, match=r"ended after 100 of 1000 bytes"):
+    server.RequestHandlerClass = handler
+    with pytest.raises(DownloadError, match=message):
         download_mnist(tmp_path / "new", [server.address], progress=False)
 
 
