@@ -41,11 +41,7 @@ def check_operator(folder: Path) -> None:
 def check_import_time() -> None:
     """The best of several fresh interpreters, so that a busy machine does not count."""
     runs = [
-        float(
-            subprocess.run(
-                [sys.executable, "-c", TIMED_IMPORT], check=True, capture_output=True, text=True
-            ).stdout
-        )
+        float(subprocess.run([sys.executable, "-c", TIMED_IMPORT], check=True, capture_output=True, text=True).stdout)
         for _ in range(7)
     ]
     print(f"import pn_gpu takes {min(runs):.3f} s on top of NumPy")

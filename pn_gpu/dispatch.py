@@ -80,8 +80,6 @@ def check_arrays(**arrays: Array) -> None:
         if a.dtype != reference.dtype:
             raise TypeError(f"{name}: got dtype {a.dtype}, want {reference.dtype} like {first}")
         if compat.device(a) != compat.device(reference):
-            raise ValueError(
-                f"{name}: got device {compat.device(a)}, want {compat.device(reference)} like {first}"
-            )
+            raise ValueError(f"{name}: got device {compat.device(a)}, want {compat.device(reference)} like {first}")
     if isinstance(reference, np.ndarray) and reference.dtype not in (np.float32, np.float64):
         raise TypeError(f"{first}: got dtype {reference.dtype}, want float32 or float64 on the CPU")

@@ -180,14 +180,10 @@ def _check_method(method: str, rtol: float) -> None:
 def _check_particles(r_in: Array, v_in: Array, r_out: Array, v_out: Array) -> None:
     for name, a in (("r_in", r_in), ("v_in", v_in), ("r_out", r_out), ("v_out", v_out)):
         if a.ndim != 2 or a.shape[1] < 1:
-            raise ValueError(
-                f"{name}: got shape {tuple(a.shape)}, want two dimensions [particles, components >= 1]"
-            )
+            raise ValueError(f"{name}: got shape {tuple(a.shape)}, want two dimensions [particles, components >= 1]")
     _check_shape("v_in", v_in, (r_in.shape[0], v_in.shape[1]), "[N, d] with the N of r_in")
     _check_shape("r_out", r_out, (r_out.shape[0], r_in.shape[1]), "[M, n] with the n of r_in")
-    _check_shape(
-        "v_out", v_out, (r_out.shape[0], v_in.shape[1]), "[M, d] with the M of r_out and the d of v_in"
-    )
+    _check_shape("v_out", v_out, (r_out.shape[0], v_in.shape[1]), "[M, d] with the M of r_out and the d of v_in")
 
 
 def _check_shape(name: str, a: Array, want: tuple[int, ...], meaning: str) -> None:

@@ -25,9 +25,7 @@ def as_inputs(name: str, values: Array) -> Array:
     """
     _check_real(name, values)
     if values.ndim < 2:
-        raise ValueError(
-            f"{name}: got shape {values.shape}, want [samples, features] or [samples, height, width]"
-        )
+        raise ValueError(f"{name}: got shape {values.shape}, want [samples, features] or [samples, height, width]")
     if values.size == 0:
         raise ValueError(f"{name}: got shape {values.shape}, want at least one sample and one feature")
     rows = values.reshape(len(values), -1)
@@ -70,16 +68,13 @@ def as_outputs(
     for name, y in zip(names, (y_train, y_test), strict=True):
         _check_output(name, y)
     if y_train.shape[1:] != y_test.shape[1:]:
-        raise ValueError(
-            f"{names[1]}: got shape {y_test.shape}, want the columns of {names[0]}, {y_train.shape}"
-        )
+        raise ValueError(f"{names[1]}: got shape {y_test.shape}, want the columns of {names[0]}, {y_train.shape}")
     pairs = [(name, _as_label_column(y)) for name, y in zip(names, (y_train, y_test), strict=True)]
     if task is None:
         task = "classification" if all(_is_whole(y) for _, y in pairs) else "regression"
     if task == "regression":
         train, test = (
-            _as_finite_float32(name, y.reshape(len(y), -1))
-            for name, y in zip(names, (y_train, y_test), strict=True)
+            _as_finite_float32(name, y.reshape(len(y), -1)) for name, y in zip(names, (y_train, y_test), strict=True)
         )
         return train, test, None
     train, test = (as_labels(name, y) for name, y in pairs)
@@ -146,8 +141,7 @@ def _check_finite(name: str, rows: Array) -> None:
     if not finite.all():
         row, column = (int(i) for i in np.unravel_index(np.argmin(finite), rows.shape))
         raise ValueError(
-            f"{name}: got {rows[row, column]} in row {row}, column {column} (counted from 0), "
-            "want finite numbers"
+            f"{name}: got {rows[row, column]} in row {row}, column {column} (counted from 0), want finite numbers"
         )
 
 

@@ -141,9 +141,7 @@ def _target_column(path: Path, layout: _Layout, target: str | int | None) -> int
         return layout.width - 1
     if isinstance(target, str) and layout.names is not None and target in layout.names:
         if layout.names.count(target) > 1:
-            raise ValueError(
-                f"target: {path} has {layout.names.count(target)} columns {target!r}, want a number"
-            )
+            raise ValueError(f"target: {path} has {layout.names.count(target)} columns {target!r}, want a number")
         return layout.names.index(target)
     if isinstance(target, str):
         try:
@@ -152,11 +150,7 @@ def _target_column(path: Path, layout: _Layout, target: str | int | None) -> int
             names = ", ".join(layout.names) if layout.names else "(there is no header)"
             raise ValueError(f"target: got {target!r}, want a column of {path}: {names}") from None
     if isinstance(target, bool) or not isinstance(target, int):
-        raise TypeError(
-            f"target: got {target!r} ({type(target).__name__}), want the name or number of a column"
-        )
+        raise TypeError(f"target: got {target!r} ({type(target).__name__}), want the name or number of a column")
     if not -layout.width <= target < layout.width:
-        raise ValueError(
-            f"target: got column {target}, want 0..{layout.width - 1} (or negative, from the end)"
-        )
+        raise ValueError(f"target: got column {target}, want 0..{layout.width - 1} (or negative, from the end)")
     return target % layout.width

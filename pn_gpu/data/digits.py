@@ -28,9 +28,7 @@ def load_digits() -> Dataset:
         images, labels = arrays["images"], arrays["labels"].astype(np.int64)  # uint8 [B, 8, 8] of 0..16; [B]
     x = images.reshape(len(images), -1).astype(np.float32) / 16
     test = _every_fifth_of_each_class(labels)
-    return Dataset(
-        "digits", x[~test], labels[~test], x[test], labels[test], num_classes=10, image_shape=(8, 8)
-    )
+    return Dataset("digits", x[~test], labels[~test], x[test], labels[test], num_classes=10, image_shape=(8, 8))
 
 
 def _every_fifth_of_each_class(labels: Array) -> Array:

@@ -45,9 +45,7 @@ def read_idx(path: str | os.PathLike[str]) -> Array:
     dtype, num_dims = np.dtype(DTYPES[content[2]]), content[3]
     start = 4 + 4 * num_dims
     if len(content) < start:
-        raise ValueError(
-            f"{path}: got {len(content)} bytes, want {start} for the header of {num_dims} dimensions"
-        )
+        raise ValueError(f"{path}: got {len(content)} bytes, want {start} for the header of {num_dims} dimensions")
     shape = tuple(int(size) for size in np.frombuffer(content, ">u4", num_dims, offset=4))
     want = start + math.prod(shape) * dtype.itemsize
     if len(content) != want:
@@ -114,10 +112,7 @@ def _find_files(folder: Path) -> dict[tuple[str, str], Path]:
         if path is not other and path.name != f"{other.name}.gz":
             raise ValueError(f"{folder}: got both {other.name} and {path.name}, want one file for each part")
     missing = [
-        f"{part} {kind}"
-        for part in ("train", "test")
-        for kind in ("images", "labels")
-        if (part, kind) not in found
+        f"{part} {kind}" for part in ("train", "test") for kind in ("images", "labels") if (part, kind) not in found
     ]
     if missing:
         what = "no IDX files" if len(missing) == 4 else f"no IDX file with the {' or the '.join(missing)}"

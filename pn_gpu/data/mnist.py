@@ -66,9 +66,7 @@ def load_mnist(folder: str | os.PathLike[str] | None = None, progress: bool = Tr
     return dataclasses.replace(load_idx(folder), name="mnist")
 
 
-def download_mnist(
-    folder: str | os.PathLike[str], mirrors: Sequence[str] = MIRRORS, progress: bool = True
-) -> Path:
+def download_mnist(folder: str | os.PathLike[str], mirrors: Sequence[str] = MIRRORS, progress: bool = True) -> Path:
     """Fetch the files of MNIST that ``folder`` lacks, check them, and return the folder.
 
     A file that is there with the right content, plain or gzipped, is left alone. A new file is written under

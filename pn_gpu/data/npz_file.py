@@ -33,9 +33,7 @@ def _read_array(path: Path, file: np.lib.npyio.NpzFile, key: str) -> Array:
     try:
         array = file[key]
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        reason = (
-            "it holds Python objects, want numbers" if "allow_pickle" in str(error) else f"damaged ({error})"
-        )
+        reason = "it holds Python objects, want numbers" if "allow_pickle" in str(error) else f"damaged ({error})"
         raise ValueError(f"{path}: {key}: {reason}") from None
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{path}: {key}: not an array")

@@ -53,9 +53,7 @@ def load(source: str | os.PathLike[str], **options: Any) -> Dataset:
     known = [name for name in inspect.signature(loader).parameters][len(arguments) :]
     for name in options:
         if name not in known:
-            raise TypeError(
-                f"{name}: no option of {loader.__name__}, want one of {', '.join(known) or '(none)'}"
-            )
+            raise TypeError(f"{name}: no option of {loader.__name__}, want one of {', '.join(known) or '(none)'}")
     return loader(*arguments, **options)
 
 
@@ -67,9 +65,7 @@ def _find_loader(source: str | os.PathLike[str]) -> tuple[Callable[..., Dataset]
     path = Path(source)
     if not path.exists():
         names = ", ".join(repr(name) for name in NAMED)
-        raise FileNotFoundError(
-            f"{path}: no such file or folder, want {names}, a folder, or a .npz or .csv file"
-        )
+        raise FileNotFoundError(f"{path}: no such file or folder, want {names}, a folder, or a .npz or .csv file")
     return (load_idx if path.is_dir() else load_table), [path]
 
 

@@ -80,9 +80,7 @@ def check_is_file(path: Path) -> None:
         raise ValueError(f"{path}: got a folder, want a file")
 
 
-def _dataset(
-    path: Path, arrays: dict[str, Array], task: str | None, test_fraction: float, seed: int
-) -> Dataset:
+def _dataset(path: Path, arrays: dict[str, Array], task: str | None, test_fraction: float, seed: int) -> Dataset:
     def label(key: str) -> str:
         return f"{path}: {key}"
 
@@ -96,9 +94,7 @@ def _dataset(
         # Checked whole, so that the row in a message is the row of the file.
         outputs, _, num_classes = as_outputs((label("y"), label("y")), y, y, task)
         train, test = _split(len(inputs), test_fraction, seed)
-        return Dataset(
-            path.stem, inputs[train], outputs[train], inputs[test], outputs[test], num_classes, shape
-        )
+        return Dataset(path.stem, inputs[train], outputs[train], inputs[test], outputs[test], num_classes, shape)
     for part in ("train", "test"):
         check_same_length(f"x_{part}", arrays[f"x_{part}"], label(f"y_{part}"), arrays[f"y_{part}"])
     if arrays["x_train"].shape[1:] != arrays["x_test"].shape[1:]:

@@ -26,9 +26,7 @@ def test_the_numbers_are_those_of_the_source():
     y = np.concatenate([digits.y_train, digits.y_test])
     rows = np.column_stack([x * 16, y]).astype(np.uint8)
     rows = rows[np.lexsort(rows.T[::-1])]
-    assert (
-        hashlib.md5(rows.tobytes(), usedforsecurity=False).hexdigest() == "66802258c3ee10533238ecfdb842f57d"
-    )
+    assert hashlib.md5(rows.tobytes(), usedforsecurity=False).hexdigest() == "66802258c3ee10533238ecfdb842f57d"
 
 
 def test_split_is_stratified_and_repeats():

@@ -109,9 +109,7 @@ def test_plain_is_preferred_to_its_gzipped_twin(tmp_path):
 def test_two_data_sets_in_one_folder(tmp_path):
     write_mnist_like(tmp_path)
     write_idx(tmp_path / "kmnist-train-labels-idx1-ubyte", np.zeros(30, np.uint8))
-    with pytest.raises(
-        ValueError, match=r"got both kmnist-train-labels-idx1-ubyte and train-labels-idx1-ubyte\.gz"
-    ):
+    with pytest.raises(ValueError, match=r"got both kmnist-train-labels-idx1-ubyte and train-labels-idx1-ubyte\.gz"):
         load_idx(tmp_path)
 
 

@@ -40,9 +40,7 @@ def test_options_of_another_loader(tmp_path):
     with pytest.raises(TypeError, match="seed: no option of load_idx"):
         load(tmp_path, seed=1)
     (tmp_path / "t.csv").write_text("1,0\n2,1\n")
-    with pytest.raises(
-        TypeError, match="path: no option of load_table, want one of target, task, test_fraction"
-    ):
+    with pytest.raises(TypeError, match="path: no option of load_table, want one of target, task, test_fraction"):
         load(tmp_path / "t.csv", path="x")
 
 

@@ -209,9 +209,7 @@ def test_npz_of_pixels(write_npz):
     assert data.image_shape == (3, 4)
     assert len(data.x_test) == 3
     wanted = np.sort(x.reshape(10, 12) / 255, axis=0)
-    np.testing.assert_allclose(
-        np.sort(np.concatenate([data.x_train, data.x_test]), axis=0), wanted, rtol=1e-6
-    )
+    np.testing.assert_allclose(np.sort(np.concatenate([data.x_train, data.x_test]), axis=0), wanted, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

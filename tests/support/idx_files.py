@@ -25,9 +25,7 @@ def write_idx(path: Path, array: np.ndarray) -> Path:
     return path
 
 
-def mnist_like(
-    num_train: int = 30, num_test: int = 10, side: int = 4, seed: int = 0
-) -> dict[str, np.ndarray]:
+def mnist_like(num_train: int = 30, num_test: int = 10, side: int = 4, seed: int = 0) -> dict[str, np.ndarray]:
     """Four arrays under the names of MNIST's files."""
     rng = np.random.default_rng(seed)
     arrays = {}

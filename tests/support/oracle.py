@@ -70,9 +70,7 @@ def random_case(
     d = dim if d is None else d
     shapes = [(b, n_in), (n_in, dim), (n_in, d), (n_out, dim), (n_out, d), (n_out,), (b, n_out)]
     scales = [1.0, spread, 0.5, spread, 0.5, 0.1, 1.0]
-    return Case(
-        *(np.asarray(s * rng.standard_normal(shape), dtype) for shape, s in zip(shapes, scales, strict=True))
-    )
+    return Case(*(np.asarray(s * rng.standard_normal(shape), dtype) for shape, s in zip(shapes, scales, strict=True)))
 
 
 def weight(case: Case, potential: str = "gaussian") -> np.ndarray:
