@@ -18,7 +18,14 @@ class Room(Protocol):
     """One way to compute the operator; all arguments are checked, x and dz are matrices."""
 
     def forward(
-        self, x: Array, r_in: Array, v_in: Array, r_out: Array, v_out: Array, bias: Array | None, potential: Potential
+        self,
+        x: Array,
+        r_in: Array,
+        v_in: Array,
+        r_out: Array,
+        v_out: Array,
+        bias: Array | None,
+        potential: Potential,
     ) -> Array:
         """z [B, M]."""
 

@@ -1,8 +1,8 @@
 """The one seam between the network API and the kernels.
 
-It checks arguments, picks the room of `pn_gpu.kernels` that serves the arrays it is given, and calls it. Every public
-function takes the arrays of one library (NumPy, CuPy, torch, or any CPU library of the array API standard) and returns
-arrays of the same library on the same device.
+It checks arguments, picks the room of `pn_gpu.kernels` that serves the arrays it is given, and calls it.
+Every public function takes the arrays of one library (NumPy, CuPy, torch, or any CPU library of the array API
+standard) and returns arrays of the same library on the same device.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ def particle_linear_backward(
     Returns
     -------
     OperatorGradient
-        ``dx`` [..., N], ``dr_in`` [N, n], ``dv_in`` [N, d], ``dr_out`` [M, n], ``dv_out`` [M, d], ``dbias`` [M].
+        ``dx`` [..., N], ``dr_in`` [N, n], ``dv_in`` [N, d], ``dr_out`` [M, n], ``dv_out`` [M, d] and
+        ``dbias`` [M].
 
     Raises
     ------
