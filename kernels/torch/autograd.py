@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
+from pn_gpu.kernels.gradient import OperatorGradient
 from pn_gpu.kernels.torch.library import BACKWARD, FORWARD
 
 # Skips the dispatcher's own autograd layer: `_ParticleLinear` is that layer in eager mode, in half its time.
@@ -22,8 +24,6 @@ def particle_linear(
     v_out: Tensor,
     bias: Tensor | None = None,
     potential: str = "gaussian",
-    method: str = "auto",
-    rtol: float = 1e-3,
     input_precision: str | None = None,
 ) -> Tensor:
     """z [..., M] for x [..., N] and a registered potential's name; arguments are taken as checked.
@@ -31,7 +31,7 @@ def particle_linear(
     Under autocast x is cast and z returned in autocast's dtype; particles and bias stay as they are.
     """
     x = _autocast(x)
-    arguments = (x, r_in, v_in, r_out, v_out, bias, potential, method, rtol, input_precision)
+    arguments = (x, r_in, v_in, r_out, v_out, bias, potential, input_precision)
     if torch.compiler.is_compiling():
         return FORWARD(*arguments)
     return _apply(_ParticleLinear, *arguments)
@@ -63,6 +63,45 @@ def _backward(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
     dbias = next(gradients).to(ctx.bias_dtype) if need_dbias else None
     each = (g if need else None for g, need in zip(particles, need_each, strict=True))
     return (dx, *each, dbias, *(None for _ in ctx.settings))
+
+
+def through_room(
+    forward: Callable[..., Tensor],
+    backward: Callable[..., OperatorGradient],
+    x: Tensor,
+    r_in: Tensor,
+    v_in: Tensor,
+    r_out: Tensor,
+    v_out: Tensor,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """z of another room's ``forward(x, r_in, v_in, r_out, v_out, bias)``, differentiable by its ``backward``.
+
+    ``backward(dz, x, r_in, v_in, r_out, v_out, need_dx=..., need_particles=...)``. For eager mode: a compiled graph
+    breaks here.
+    """
+    return _ThroughRoom.apply(forward, backward, _autocast(x), r_in, v_in, r_out, v_out, bias)
+
+
+class _ThroughRoom(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, forward: Any, backward: Any, *tensors: Any) -> Tensor:
+        ctx.save_for_backward(*tensors[:5])
+        ctx.room_backward = backward
+        ctx.bias_dtype = None if tensors[5] is None else tensors[5].dtype
+        return forward(*(None if t is None else t.detach() for t in tensors))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
+        need_dx, *need_each, need_dbias = ctx.needs_input_grad[2:]
+        if not (need_dx or any(need_each)):
+            return (*[None] * 7, dz.flatten(0, -2).sum(dim=0).to(ctx.bias_dtype))
+        tensors = (t.detach() for t in ctx.saved_tensors)
+        gradient = ctx.room_backward(dz, *tensors, need_dx=need_dx, need_particles=any(need_each))
+        each = (g if need else None for g, need in zip(gradient[1:5], need_each, strict=True))
+        dbias = gradient.dbias.to(ctx.bias_dtype) if need_dbias else None
+        return (None, None, gradient.dx, *each, dbias)
 
 
 class _ParticleLinear(torch.autograd.Function):
@@ -125,9 +164,7 @@ def _vmap_forward(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -
 
 
 @torch.library.register_vmap("pn_gpu::particle_linear_backward")
-def _vmap_backward(
-    info: Any, in_dims: tuple[int | None, ...], *arguments: Any
-) -> tuple[list[Tensor], list[int]]:
+def _vmap_backward(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[list[Tensor], list[int]]:
     """A gradient per sample is a call per sample."""
     calls = [BACKWARD(*_select(arguments, in_dims, i)) for i in range(info.batch_size)]
     results = [torch.stack(gradients) for gradients in zip(*calls, strict=True)]

@@ -18,12 +18,12 @@ from pn_gpu.kernels.torch.rooms import select_room
 _library = torch.library.Library("pn_gpu", "DEF")
 _library.define(
     "particle_linear(Tensor x, Tensor r_in, Tensor v_in, Tensor r_out, Tensor v_out, Tensor? bias, "
-    "str potential, str method, float rtol, str? input_precision) -> Tensor",
+    "str potential, str? input_precision) -> Tensor",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
 _library.define(
     "particle_linear_backward(Tensor dz, Tensor x, Tensor r_in, Tensor v_in, Tensor r_out, Tensor v_out, "
-    "str potential, str method, float rtol, str? input_precision, "
+    "str potential, str? input_precision, "
     "bool need_dx, bool need_particles, bool need_dbias) -> Tensor[]",
     tags=(torch.Tag.pt2_compliant_tag,),
 )
@@ -54,11 +54,9 @@ def _forward(
     v_out: Tensor,
     bias: Tensor | None,
     potential: str,
-    method: str,
-    rtol: float,
     input_precision: str | None,
 ) -> Tensor:
-    z = select_room(x.device, method).forward(
+    z = select_room(x.device).forward(
         _as_matrix(x),
         *_particles(r_in, v_in, r_out, v_out),
         None if bias is None else bias.to(particle_dtype(bias.dtype)),
@@ -76,8 +74,6 @@ def _backward(
     r_out: Tensor,
     v_out: Tensor,
     potential: str,
-    method: str,
-    rtol: float,
     input_precision: str | None,
     need_dx: bool,
     need_particles: bool,
@@ -86,7 +82,7 @@ def _backward(
     results: list[Tensor] = []
     if not (need_dx or need_particles):
         return [_bias_gradient(dz, r_out)] if need_dbias else results
-    gradient = select_room(x.device, method).backward(
+    gradient = select_room(x.device).backward(
         _as_matrix(dz),
         _as_matrix(x),
         *_particles(r_in, v_in, r_out, v_out),
@@ -99,9 +95,7 @@ def _backward(
         results.append(gradient.dx.reshape(x.shape).contiguous())
     if need_particles:
         particles = (gradient.dr_in, gradient.dv_in, gradient.dr_out, gradient.dv_out)
-        results += [
-            g.to(t.dtype).contiguous() for g, t in zip(particles, (r_in, v_in, r_out, v_out), strict=True)
-        ]
+        results += [g.to(t.dtype).contiguous() for g, t in zip(particles, (r_in, v_in, r_out, v_out), strict=True)]
     if need_dbias:
         results.append(gradient.dbias.to(r_out.dtype))
     return results
@@ -125,8 +119,6 @@ def _forward_fake(
     v_out: Tensor,
     bias: Tensor | None,
     potential: str,
-    method: str,
-    rtol: float,
     input_precision: str | None,
 ) -> Tensor:
     return x.new_empty((*x.shape[:-1], r_out.shape[0]))
@@ -141,8 +133,6 @@ def _backward_fake(
     r_out: Tensor,
     v_out: Tensor,
     potential: str,
-    method: str,
-    rtol: float,
     input_precision: str | None,
     need_dx: bool,
     need_particles: bool,

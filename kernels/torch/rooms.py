@@ -1,4 +1,4 @@
-"""The kernels that serve torch tensors of a device by a method."""
+"""The kernels that serve torch tensors of a device."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from typing import Any
 import torch
 
 
-def select_room(device: torch.device, method: str) -> Any:
+def select_room(device: torch.device) -> Any:
     """The room whose ``forward`` and ``backward`` take matrices on ``device``.
-
-    Methods "direct" and "auto" are the tiles that compute every weight.
 
     Raises
     ------

@@ -71,9 +71,7 @@ def check_input(x: Any, positions: Tensor) -> None:
     if not isinstance(x, Tensor):
         raise TypeError(f"x: got {type(x).__name__}, want a torch tensor")
     if x.ndim == 0 or x.shape[-1] != positions.shape[0]:
-        raise ValueError(
-            f"x: got shape {tuple(x.shape)}, want [..., {positions.shape[0]}], [..., in_features]"
-        )
+        raise ValueError(f"x: got shape {tuple(x.shape)}, want [..., {positions.shape[0]}], [..., in_features]")
     if x.dtype == positions.dtype and x.device == positions.device and x.layout == torch.strided:
         return
     if x.device != positions.device:

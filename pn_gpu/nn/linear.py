@@ -126,7 +126,7 @@ class ParticleLinear(nn.Module):
         particles = self._operands()
         if torch.is_grad_enabled() and any(p.requires_grad for p in particles):
             identity = torch.eye(self.in_features, device=particles[0].device, dtype=particles[0].dtype)
-            return particle_linear(identity, *particles, None, self.potential, "direct", 0.0, "ieee").T
+            return particle_linear(identity, *particles, None, self.potential, "ieee").T
         r_in, v_in, r_out, v_out = (p.detach() for p in particles)
         return dense_weight(r_in, v_in, r_out, v_out, self.potential).T
 
@@ -144,8 +144,7 @@ class ParticleLinear(nn.Module):
         """z [..., out_features] for x [..., in_features], in the dtype of x or of autocast."""
         particles = self._operands()
         check_input(x, particles[0])
-        settings = (self.potential, self.method, self.rtol, self.input_precision)
-        return particle_linear(x, *particles, self.bias, *settings)
+        return particle_linear(x, *particles, self.bias, self.potential, self.input_precision)
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -199,9 +198,7 @@ def _check_fit(inputs: Particles, outputs: Particles) -> None:
     for name in ("dim", "dipole_dim"):
         got, want = getattr(outputs, name), getattr(inputs, name)
         if got != want:
-            raise ValueError(
-                f"out_features: got particles of {name} {got}, want {want} like those of in_features"
-            )
+            raise ValueError(f"out_features: got particles of {name} {got}, want {want} like those of in_features")
     for name in ("device", "dtype"):
         got, want = getattr(outputs.positions, name), getattr(inputs.positions, name)
         if got != want:

@@ -62,6 +62,4 @@ class GradientTraffic:
         return self.bytes / self.exchanges if self.exchanges else 0.0
 
     def __repr__(self) -> str:
-        return (
-            f"GradientTraffic(exchanges={self.exchanges}, bytes_per_exchange={self.bytes_per_exchange:,.0f})"
-        )
+        return f"GradientTraffic(exchanges={self.exchanges}, bytes_per_exchange={self.bytes_per_exchange:,.0f})"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch.func import functional_call, grad, jacfwd, vmap
 
 import pn_gpu as pn
 from pn_gpu.kernels import potentials
+from pn_gpu.kernels.torch import cpu, through_room
 from pn_gpu.kernels.torch.library import BACKWARD, FORWARD
 from pn_gpu.nn import ParticleLinear
 
-SETTINGS = ("gaussian", "direct", 1e-3, None)
+SETTINGS = ("gaussian", None)
 
 
 def leaves(b=5, n_in=7, n_out=4, dim=3, dipole_dim=2, dtype=torch.float64, seed=0):
@@ -140,3 +143,18 @@ def test_meta_tensors():
     assert z.shape == (5, 4)
     z.sum().backward()
     assert [t.grad.shape for t in arguments] == [t.shape for t in arguments]
+
+
+@pytest.mark.parametrize("wanted", [range(6), [0], [2], [5], [0, 3, 5]])
+def test_another_room_made_differentiable(wanted):
+    full = leaves()
+    pn.particle_linear(*full).square().sum().backward()
+    arguments = [t.detach().requires_grad_(k in wanted) for k, t in enumerate(full)]
+    gaussian = potentials.get("gaussian")
+    z = through_room(partial(cpu.forward, potential=gaussian), partial(cpu.backward, potential=gaussian), *arguments)
+    z.square().sum().backward()
+    for k, (a, b) in enumerate(zip(arguments, full, strict=True)):
+        if k in wanted:
+            torch.testing.assert_close(a.grad, b.grad)
+        else:
+            assert a.grad is None

@@ -44,9 +44,7 @@ def test_public_function_in_one_graph(autocast):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
             return pn.particle_linear(x, *layer).relu().float()
 
-    arguments = [
-        torch.randn(s, requires_grad=True) for s in [(2, 3, 7), (7, 3), (7, 3), (4, 3), (4, 3), (4,)]
-    ]
+    arguments = [torch.randn(s, requires_grad=True) for s in [(2, 3, 7), (7, 3), (7, 3), (4, 3), (4, 3), (4,)]]
     compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
     results = []
     for f in (function, compiled):

@@ -191,9 +191,7 @@ def test_backward_function():
     gradient = pn.particle_linear_backward(dz, x, *particles)
     for name, leaf in zip(GRADIENTS, (x, *particles, bias), strict=True):
         torch.testing.assert_close(getattr(gradient, name), leaf.grad)
-    stacked = pn.particle_linear_backward(
-        dz.reshape(2, 2, 5), x.reshape(2, 2, 6), *particles, need_particles=False
-    )
+    stacked = pn.particle_linear_backward(dz.reshape(2, 2, 5), x.reshape(2, 2, 6), *particles, need_particles=False)
     assert stacked.dr_in is None
     torch.testing.assert_close(stacked.dx, x.grad.reshape(2, 2, 6))
 
@@ -202,12 +200,10 @@ def test_registered_potential():
     name = "doubled_gaussian_of_tests"
     doubled = potentials.Potential(name, lambda s: 2 * np.exp(-s), lambda s: -2 * np.exp(-s))
     leaves = tensors(oracle.random_case(4, 6, 5))
-    with pytest.raises(
-        ValueError, match="potential: got the unregistered Potential 'doubled_gaussian_of_tests'"
-    ):
+    with pytest.raises(ValueError, match="potential: got the unregistered Potential 'doubled_gaussian_of_tests'"):
         pn.particle_linear(*leaves, potential=doubled)
     if name not in potentials.names():
-        potentials.register(doubled)
+        pn.register_potential(doubled)
     bias = leaves[5]
     plain = pn.particle_linear(*leaves) - bias
     for potential in (name, potentials.get(name)):
@@ -239,7 +235,7 @@ def test_bad_tensors():
     refuses(ValueError, "r_out: got device meta, want cpu like x", x, r_in, v_in, r_out.to("meta"), v_out)
     refuses(ValueError, r"x: got shape \(4, 5\), want \(4, 6\)", x[:, :5], *layer)
     refuses(ValueError, r"bias: got shape \(4,\), want \(5,\)", x, r_in, v_in, r_out, v_out, bias[:4])
-    with pytest.raises(TypeError, match="x: got dtype torch.float32, want torch.float64 like dz"):
+    with pytest.raises(TypeError, match=r"x: got dtype torch\.float32, want .* like dz"):
         pn.particle_linear_backward(torch.ones(4, 5, dtype=torch.float64), x.float(), *layer[:4])
 
 
