@@ -25,7 +25,9 @@ from pn_gpu.model.particle_network import ParticleNetwork
 METADATA_KEY = "pn_gpu"
 FORMAT_VERSION = 1
 
-NETWORK_KINDS: dict[str, type[Network]] = {kind.kind: kind for kind in (ParticleNetwork, DenseNetwork)}
+NETWORK_KINDS: dict[str, type[ParticleNetwork] | type[DenseNetwork]] = {
+    kind.kind: kind for kind in (ParticleNetwork, DenseNetwork)
+}
 
 Path_ = str | os.PathLike[str]
 

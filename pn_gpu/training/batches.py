@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TYPE_CHECKING, Any
 
 import array_api_compat as compat
@@ -83,7 +83,7 @@ class IterableBatches:
         self._seen_any = False
 
     def __len__(self) -> int:
-        if not hasattr(self._batches, "__len__"):
+        if not isinstance(self._batches, Sized):
             raise ValueError(
                 "x: got an iterable without a length, and the learning-rate schedule needs to know the number of steps;"
                 " want one with len(), or a constant learning rate"
