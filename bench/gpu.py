@@ -1,7 +1,7 @@
 """Particle layers against dense ones on a GPU: times, peak memory and the fraction of the roofline.
 
-    python -m bench.gpu                    the whole grid, within --time-budget seconds
-    python -m bench.gpu --dry-run          two tiny layers on whatever is there, to try out the plumbing
+    python -m bench gpu                    the whole grid, within --time-budget seconds
+    python -m bench gpu --dry-run          two tiny layers on whatever is there, to try out the plumbing
 
 Contenders: ``particles`` (this library), ``linear`` (`torch.nn.Linear`, cuBLAS on a stored W), ``materialised`` (the
 particle layer in plain torch, W stored and differentiated), the three under torch.compile, and KeOps where it is
@@ -22,13 +22,14 @@ import torch
 from torch import nn
 
 import pn_gpu as pn
-from bench.gpu_cases import DTYPES, PRECISIONS, Case, Contender, contenders
+from bench.gpu_cases import DTYPES, PRECISIONS, Case, Contender, contenders, is_compiled
 from bench.gpu_environment import describe
 from bench.gpu_report import OK, Row, table, write_csv, write_plots
 from bench.gpu_roofline import Roofline, measure
 from bench.gpu_timing import MEGABYTE, Stopwatch, interleaved, peak_memory
 from pn_gpu.nn import ParticleLinear
 
+HELP = "particle layers against dense ones on a GPU: times, memory, roofline"
 PHASES = ("forward", "backward", "step")
 LARGEST_CHECKED = 1024
 
@@ -61,9 +62,9 @@ def run(args: argparse.Namespace) -> int:
     roofline = measure(device, args.dtypes, 0.2, small=args.dry_run)
     print(f"Peaks measured here: {roofline}\n", flush=True)
     rows: list[Row] = []
-    # All that a reader asks for first comes first: what does not fit the budget is the rest.
+    # The largest layers come first: what does not fit the budget is the rest.
     for dtype in sorted(args.dtypes, key=["bf16", "tf32", "fp32"].index):
-        for size in sizes:
+        for size in sorted(sizes, reverse=True):
             for batch in batches:
                 case = Case(size, batch, dtype)
                 entrants = list(contenders(case, args.dims, compiled=not (args.no_compile or args.dry_run)))
@@ -74,9 +75,11 @@ def run(args: argparse.Namespace) -> int:
                 _progress(case, rows)
                 write_csv(rows, args.output / "gpu_times.csv")
     write_csv(rows, args.output / "gpu_times.csv")
-    text = "\n\n".join([describe(device), f"Peaks measured: {roofline}", table(rows), write_plots(rows, args.output)])
+    dry = "A dry run of tiny layers: its times mean nothing.\n\n" if args.dry_run else ""
+    report = [describe(device), f"Peaks measured: {roofline}", dry + table(rows), write_plots(rows, args.output)]
+    text = "\n\n".join(part for part in report if part)
     (args.output / "gpu_table.txt").write_text(text + "\n")
-    print(table(rows))
+    print(dry + table(rows))
     failures = [row for row in rows if row.failed]
     print(f"\n{len(rows)} measurements, {len(failures)} failed; see {args.output}")
     return 1 if failures or not any(row.status == OK for row in rows) else 0
@@ -102,7 +105,8 @@ class Measurement:
 
     def of(self, entrants: list[Contender]) -> list[Row]:
         torch.set_float32_matmul_precision(PRECISIONS[self.case.dtype][0])
-        torch.compiler.reset()
+        if is_compiled(self.case):
+            torch.compiler.reset()
         modules: list[tuple[Contender, nn.Module]] = []
         rows: list[Row] = []
         for entrant in entrants:
@@ -126,15 +130,13 @@ class Measurement:
             row = _row(self.case, entrant, phase)
             rows.append(row)
             try:
+                row.peak_mb = self._peak_mb(phase, module)
                 call = self._call(phase, module)
-                call()
-                peak = peak_memory(self.device, call)
                 if phase == "forward":
                     row.error = self._error(module)
             except Exception as error:  # likewise
                 row.status = _reason(error)
                 continue
-            row.peak_mb = None if peak is None else (peak + _stored_bytes(module)) / MEGABYTE
             calls[row.label], by_label[row.label] = call, row
         try:
             times = interleaved(self.stopwatch, calls, self.seconds)
@@ -172,6 +174,15 @@ class Measurement:
 
         return step
 
+    def _peak_mb(self, phase: str, module: nn.Module) -> float | None:
+        """What the layer takes beyond x and dz: parameters, and the most that a phase allocates from nothing."""
+        module(self.x)  # compiles
+        module.zero_grad()
+        self.x.grad = None
+        peak = peak_memory(self.device, lambda: self._call(phase, module)())
+        stored = sum(p.numel() * p.element_size() for p in module.parameters())
+        return None if peak is None else (peak + stored) / MEGABYTE
+
     def _error(self, module: nn.Module) -> float | None:
         """The largest |z - exact| / sum |w x|, where a float64 product of stored weights is cheap."""
         if self.case.size > LARGEST_CHECKED or not isinstance(module, ParticleLinear):
@@ -179,14 +190,11 @@ class Measurement:
         with torch.no_grad():
             assert module.bias is not None
             z = module(self.x).double()
-            weight = pn.dense_weight(*(p.double() for p in module._operands()))
+            r_in, v_in, r_out, v_out = (p.double() for p in module._operands())
+            weight = pn.dense_weight(r_in, v_in, r_out, v_out, module.potential)
             exact = torch.addmm(module.bias.double(), self.x.double(), weight)
             scale = self.x.double().abs() @ weight.abs()
             return float(((z - exact).abs() / scale).max())
-
-
-def _stored_bytes(module: nn.Module) -> int:
-    return sum(p.numel() * p.element_size() for p in module.parameters())
 
 
 def _row(case: Case, entrant: Contender, phase: str) -> Row:

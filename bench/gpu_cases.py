@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from pn_gpu.nn import ParticleLinear
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 # torch's setting for the float32 products of the dense layers, and what the particle layers are asked for.
 PRECISIONS = {"fp32": ("highest", "ieee"), "tf32": ("high", "tf32"), "bf16": ("highest", None)}
-# Compiling anew for every shape would take longer than all else: these batches stand for the others.
+# Compiling for every case would take longer than all else: these sizes, batches and dtypes stand for the others.
+COMPILED_SIZE = 4096
 COMPILED_BATCHES = (16, 1024)
+COMPILED_DTYPES = ("bf16", "fp32")
 KEOPS_BATCH = 128
 
 
@@ -67,8 +70,7 @@ class KeopsLinear(ParticleLinear):
     """The particle layer as KeOps computes it: one lazy reduction over the inputs, all rows of the batch at once."""
 
     def forward(self, x: Tensor) -> Tensor:
-        from pykeops.torch import LazyTensor
-
+        LazyTensor = importlib.import_module("pykeops.torch").LazyTensor
         r_in, v_in, r_out, v_out = self._operands()
         r_i, r_j = LazyTensor(r_out[:, None, :].contiguous()), LazyTensor(r_in[None, :, :].contiguous())
         v_i, v_j = LazyTensor(v_out[:, None, :].contiguous()), LazyTensor(v_in[None, :, :].contiguous())
@@ -87,10 +89,15 @@ def contenders(case: Case, dims: list[int], compiled: bool) -> Iterator[Contende
         yield Contender("particles bf16x3", _particles(dims[-1], "bf16x3"), dims[-1])
     for dim in dims:
         yield Contender("materialised", _layer(MaterialisedLinear, dim), dim)
-    if compiled and case.batch in COMPILED_BATCHES:
+    if compiled and is_compiled(case):
         yield from _compiled(case, dims[-1])
     if case.batch == KEOPS_BATCH:
         yield _keops(case, dims[-1])
+
+
+def is_compiled(case: Case) -> bool:
+    """Whether the contenders under torch.compile take part."""
+    return case.size == COMPILED_SIZE and case.batch in COMPILED_BATCHES and case.dtype in COMPILED_DTYPES
 
 
 def _dense(case: Case, device: torch.device) -> nn.Module:
