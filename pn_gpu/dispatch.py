@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Protocol
 
 import array_api_compat as compat
@@ -43,16 +44,24 @@ class Room(Protocol):
         """Gradients of all arguments."""
 
 
+def is_tensor(x: Array) -> bool:
+    """Whether ``x`` is a torch tensor, without importing torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
 def select_room(x: Array) -> Room:
     """The kernels for arrays of the library and device of ``x``."""
+    if is_tensor(x):
+        from pn_gpu.kernels import torch as torch_room
+
+        return torch_room
     if isinstance(x, np.ndarray):
         from pn_gpu.kernels import numpy as room
 
         return room
     if compat.is_cupy_array(x):
         raise TypeError("x: got a CuPy array, but this version has no CuPy kernels")
-    if compat.is_torch_array(x) and x.device.type != "cpu":
-        raise TypeError(f"x: got a torch tensor on {x.device}, but this version has kernels for the CPU only")
     from pn_gpu.kernels.numpy import bridge
 
     return bridge
@@ -60,6 +69,8 @@ def select_room(x: Array) -> Room:
 
 def check_arrays(**arrays: Array) -> None:
     """Arrays of one library, one device and one floating dtype; a None is passed over.
+
+    Torch tensors may mix 16-bit inputs with particles and a bias in float32, as under autocast.
 
     Raises
     ------
@@ -71,6 +82,11 @@ def check_arrays(**arrays: Array) -> None:
     given = {name: a for name, a in arrays.items() if a is not None}
     first, reference = next(iter(given.items()))
     if _is_plain_numpy(given, getattr(reference, "dtype", None)):
+        return
+    if is_tensor(reference):
+        from pn_gpu.nn.checks import check_tensors
+
+        check_tensors(given)
         return
     for name, a in given.items():
         if not compat.is_array_api_obj(a):
