@@ -118,15 +118,11 @@ def ranked_degrees(rates: Array, count: int) -> tuple[Array, Array]:
     {a : weight < c} is the best of its size. It may return more than ``count``, never a part of a tie.
     """
     steps = np.log(1 / np.asarray(rates, dtype=np.float64))
-    low, high = 0.0, float(steps.min()) or 1.0
+    # About (c + sum(steps) / 2)^n / (n! prod(steps)) integer points lie in the simplex {a . steps < c}.
+    volume = count * math.factorial(len(steps)) * float(np.prod(steps))
+    high = max(volume ** (1 / len(steps)) - float(steps.sum()) / 2, 0.0)
     while _count_below(steps, high, count) < count:
-        low, high = high, 2 * high
-    for _ in range(20):
-        middle = (low + high) / 2
-        if _count_below(steps, middle, count) < count:
-            low = middle
-        else:
-            high = middle
+        high += 0.5 * float(steps.min())
     degrees = _degrees_below(steps, high)
     weights = degrees @ steps
     order = np.argsort(weights, kind="stable")

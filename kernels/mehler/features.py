@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,18 @@ class NodeFeatures:
         self._centre = library.constant(expansion.centre)[:, None]  # [n, 1]
         self._rates = library.constant(expansion.rates)[:, None]  # [n, 1]
         self._rotation = library.constant(expansion.rotation)  # [n, n]
+
+    @cached_property
+    def _lowered(self) -> list[tuple[Array, Array, Array]]:
+        library = self.library
+        return [
+            (
+                library.constant(upper, library.xp.int64),
+                library.constant(lower, library.xp.int64),
+                library.constant(slope)[:, None],
+            )
+            for upper, lower, slope in self.expansion.lowered
+        ]
 
     @property
     def rows(self) -> int:
@@ -107,7 +120,7 @@ class NodeFeatures:
         du = library.empty(*u.shape)
         for axis in range(expansion.num_axes):
             du[axis, :] = (-2 * (1 - float(expansion.rates[axis]))) * u[axis, :] * along
-            upper, lower, slope = work.lowered[axis]
+            upper, lower, slope = self._lowered[axis]
             if upper.shape[0]:
                 raised = library.take_rows(pull, upper, work.gathered[0][:, : u.shape[1]])
                 raised *= slope
@@ -127,15 +140,8 @@ class Workspace:
             library.empty(blocks[-1].start + blocks[-1].count, size) for blocks in expansion.levels
         ]
         self.folded = library.empty(dim, features, size)
-        self.lowered = [
-            (
-                library.constant(upper, library.xp.int64),
-                library.constant(lower, library.xp.int64),
-                library.constant(slope)[:, None],
-            )
-            for upper, lower, slope in expansion.lowered
-        ]
-        self.gathered = [library.empty(features if library.is_numpy else 0, size) for _ in range(2)]
+        gathered = features if library.is_numpy else 0
+        self.gathered = [library.empty(gathered, size) for _ in range(2)]
 
     def axes(self, width: int) -> tuple[Array, Array, Array]:
         """Memory for the f_k [K, n, BN] and for two rows [n, BN] of their recurrence."""

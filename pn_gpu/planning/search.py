@@ -26,11 +26,13 @@ NEURON_FACTOR = 30.0
 # The sampled estimate has to stay this far under rtol.
 SAFETY = 0.8
 # Particles that stand for a node set while expansions are compared, and rows and columns of a sampled estimate.
-SUBSAMPLE = 2048
-SAMPLES = 192
+SUBSAMPLE = 1024
+SAMPLES = 160
 MOST_FEATURES = 4096
 # An expansion that has to leave out more of either node set than this is not considered.
 MOST_OUTSIDE = 0.1
+# More features than the tolerance needs can pay by leaving out fewer particles, but not so many more.
+MOST_GROWTH = 2.0
 
 
 class Found(NamedTuple):
@@ -94,8 +96,10 @@ def find_approximation(
     if norm == 0 or most < 1:
         return None
     frame = find_frame(inputs.r, outputs.r)
+    if normal_features(frame.rates, rtol, 2 * most) is None:
+        return None
     guess = normal_features(frame.rates, rtol / 4, most)
-    count = most if guess is None else min(most, 2 * guess)
+    count = most if guess is None else min(most, guess + guess // 4)
     while True:
         candidates = _Candidates(frame, count, inputs, outputs, rtol, norm)
         for features in candidates.by_cost(cost):
@@ -192,6 +196,8 @@ class _Candidates:
                 low = middle + 1
         priced = []
         for k in range(low, len(self.sizes)):
+            if priced and self.sizes[k] > MOST_GROWTH * self.sizes[low]:
+                break
             outside = self._outside(k)
             if max(mask.mean() for mask in outside) <= MOST_OUTSIDE:
                 counts = [round(mask.mean() * total) for mask, total in zip(outside, self.totals, strict=True)]
