@@ -6,6 +6,7 @@ the same result by assignment.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -17,9 +18,13 @@ from pn_gpu.kernels.numpy.threads import num_threads, parallel_map
 Array = Any
 Result = TypeVar("Result")
 
-# Rows of features, folded features and inputs of one chunk should stay in a core's L2 cache.
-CACHE_BYTES = 3 << 19
-SHORTEST_CHUNK, LONGEST_CHUNK = 256, 4096
+# What one chunk touches, most of it at different times, against a core's L2 cache; fewer calls count as well.
+CACHE_BYTES = 4 << 20
+SHORTEST_CHUNK, LONGEST_CHUNK = 512, 2048
+# Scratch memory a thread keeps from call to call.
+MOST_KEPT_BYTES = 16 << 20
+
+_own = threading.local()
 
 
 class Library:
@@ -88,11 +93,22 @@ class Library:
             return np.einsum("...pn,pn->...n", a, b)
         return self.xp.sum(a * b, axis=-2)
 
-    def weighted_sum(self, a: Array, weights: Array) -> Array:
-        """sum_d a[d, p, :] weights[d, :]: [P, N]."""
+    def weighted_sum(self, a: Array, weights: Array, out: Array) -> Array:
+        """sum_d a[d, p, :] weights[d, :]: [P, N]; NumPy writes it to ``out``."""
         if self.is_numpy:
-            return np.einsum("dpn,dn->pn", a, weights)
+            return np.einsum("dpn,dn->pn", a, weights, out=out)
         return self.xp.sum(a * weights[:, None, :], axis=0)
+
+    def scratch(self, size: int) -> Array:
+        """Memory for ``size`` features that is this thread's own until it asks again: fresh pages cost much."""
+        if not self.is_numpy:
+            return self.empty(size)
+        kept = getattr(_own, "scratch", None)
+        if kept is None or kept.nbytes < size * self.itemsize:
+            kept = np.empty(size * self.itemsize, np.uint8)
+            if kept.nbytes <= MOST_KEPT_BYTES:
+                _own.scratch = kept
+        return kept[: size * self.itemsize].view(self.dtype)
 
     def map_groups(self, function: Callable[[list[slice]], Result], chunks: list[slice]) -> list[Result]:
         """``function`` of the chunks, dealt out to the threads on NumPy, else all at once."""

@@ -69,19 +69,20 @@ def _node_gradient(
     features = nodes.expansion.num_features
 
     def run(chunks: list[slice]) -> None:
-        size = chunks[0].stop - chunks[0].start
-        work = nodes.make_workspace(size)
-        buffer = library.empty(y.shape[0] * size, dtype=library.product_dtype)
+        work = nodes.make_workspace(chunks[0].stop - chunks[0].start)
         for chunk in chunks:
             u, v = nodes.coordinates(chunk), nodes.dipoles(chunk)
             phi = nodes.features(u, work)
             if dx is not None:
                 library.matmul(xp.matrix_transpose(y), nodes.fold(phi, v, work), dx[:, chunk])
             width = chunk.stop - chunk.start
-            gradient = xp.reshape(buffer[: y.shape[0] * width], (y.shape[0], width))
-            library.matmul(y, x[:, chunk], gradient)  # dA^T
-            folded = library.cast(xp.reshape(gradient, (nodes.dim, features, width)), library.dtype)
-            dr_columns, dv_columns = nodes.pull_back(folded, phi, u, v, work)
+            gradient = work.gradient[:, :width]  # dA^T
+            if library.product_dtype == library.dtype:
+                library.matmul(y, x[:, chunk], gradient)
+            else:
+                gradient[:, :] = library.cast(y @ x[:, chunk], library.dtype)
+            by_component = xp.reshape(gradient, (nodes.dim, features, width))
+            dr_columns, dv_columns = nodes.pull_back(by_component, phi, u, v, work)
             dr[chunk, :] = library.cast(xp.matrix_transpose(dr_columns), dr.dtype)
             dv[chunk, :] = library.cast(xp.matrix_transpose(dv_columns), dv.dtype)
 

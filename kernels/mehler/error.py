@@ -36,9 +36,12 @@ class Nodes(NamedTuple):
 
 def features(expansion: Expansion, r: Array) -> Array:
     """Phi [P, N] of few particles."""
+    if not len(r):
+        return np.zeros((expansion.num_features, 0))
     library = Library(r, r)
     nodes = NodeFeatures(library, expansion, r, r, NOBODY)
-    return nodes.features(nodes.coordinates(slice(0, len(r))), nodes.make_workspace(len(r)))
+    phi = nodes.features(nodes.coordinates(slice(0, len(r))), nodes.make_workspace(len(r)))
+    return np.array(phi)
 
 
 def residuals(expansion: Expansion, r: Array) -> Array:

@@ -56,7 +56,7 @@ class NodeFeatures:
     @property
     def rows(self) -> int:
         """Rows of memory that one chunk of features, folded features and their gradient take."""
-        return (2 * self.dim + 4) * self.expansion.num_features + self.expansion.num_axes * (max(self.expansion.lengths) + 2)
+        return (2 * self.dim + 5) * self.expansion.num_features + self.expansion.num_axes * (max(self.expansion.lengths) + 2)
 
     def make_workspace(self, size: int) -> Workspace:
         """Memory for chunks of at most ``size`` particles."""
@@ -115,7 +115,7 @@ class NodeFeatures:
         """dr^T [n, BN] and dv^T [d, BN] from the gradient [d, P, BN] of the folded features."""
         library, expansion = self.library, self.expansion
         dv = library.sum_of_products(gradient, phi)
-        pull = library.weighted_sum(gradient, v)  # sum_d v_d dA_da: [P, BN]
+        pull = library.weighted_sum(gradient, v, work.gathered[2][:, : u.shape[1]])  # sum_d v_d dA_da: [P, BN]
         along = library.xp.sum(v * dv, axis=0)  # sum_a pull_a Phi_a
         du = library.empty(*u.shape)
         for axis in range(expansion.num_axes):
@@ -131,17 +131,23 @@ class NodeFeatures:
 
 
 class Workspace:
-    """Memory that all chunks of one thread write to in turn."""
+    """Memory that all chunks of one thread write to in turn; there is one at a time in a thread."""
 
     def __init__(self, library: Library, expansion: Expansion, dim: int, size: int) -> None:
-        features = expansion.num_features
-        self._axes = library.empty(max(*expansion.lengths, 2) + 2, expansion.num_axes, size)
-        self.products = [
-            library.empty(blocks[-1].start + blocks[-1].count, size) for blocks in expansion.levels
-        ]
-        self.folded = library.empty(dim, features, size)
+        features, axes = expansion.num_features, expansion.num_axes
+        products = [blocks[-1].start + blocks[-1].count for blocks in expansion.levels]
         gathered = features if library.is_numpy else 0
-        self.gathered = [library.empty(gathered, size) for _ in range(2)]
+        lengths = [(max(*expansion.lengths, 2) + 2) * axes, *products, dim * features, dim * features, *3 * [gathered]]
+        memory = library.scratch(sum(lengths) * size)
+        parts, start = [], 0
+        for length in lengths:
+            parts.append(library.xp.reshape(memory[start : start + length * size], (length, size)))
+            start += length * size
+        self._axes = library.xp.reshape(parts[0], (-1, axes, size))
+        self.products = parts[1 : 1 + len(products)]
+        self.folded = library.xp.reshape(parts[-5], (dim, features, size))
+        self.gradient = parts[-4]
+        self.gathered = parts[-3:]
 
     def axes(self, width: int) -> tuple[Array, Array, Array]:
         """Memory for the f_k [K, n, BN] and for two rows [n, BN] of their recurrence."""

@@ -108,8 +108,8 @@ def follow(plan: Plan, found: Found, like: Array, batch: int, costs: Costs) -> P
 
 
 # Relative costs for "mehler" by name, which measures nothing: on a CPU a value of a feature takes about as long as
-# fifty multiply-adds of a product.
-NOMINAL = Costs(0, 2e-9, 5e-11, 0, 1e-9, 5e-11)
+# forty multiply-adds of a product.
+NOMINAL = Costs(0, 4e-9, 1e-10, 0, 4e-9, 1e-10)
 
 
 class _Layer:
