@@ -13,7 +13,8 @@ from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.torch import particle_linear, potential_name
 from pn_gpu.nn.checks import check_input
 from pn_gpu.nn.particles import Particles, fill, keep_float32, parameter_dtype
-from pn_gpu.operator import METHODS, dense_weight
+from pn_gpu.operator import dense_weight
+from pn_gpu.planning.plan import METHODS
 
 # What `input_precision` can be: how float32 products are taken on a GPU.
 PRECISIONS = ("ieee", "tf32", "bf16x3")
