@@ -59,7 +59,7 @@ def select_room(x: Array) -> Room:
 
 
 def check_arrays(**arrays: Array) -> None:
-    """Arrays of one library, one device and one floating dtype; a None is passed over.
+    """Arrays of one library, one device and one floating dtype; ``bias`` may be None.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def check_arrays(**arrays: Array) -> None:
     ValueError
         If one is on another device than the first.
     """
-    given = {name: a for name, a in arrays.items() if a is not None}
+    given = {name: a for name, a in arrays.items() if a is not None or name != "bias"}
     first, reference = next(iter(given.items()))
     for name, a in given.items():
         if not compat.is_array_api_obj(a):
@@ -81,5 +81,10 @@ def check_arrays(**arrays: Array) -> None:
             raise TypeError(f"{name}: got dtype {a.dtype}, want {reference.dtype} like {first}")
         if compat.device(a) != compat.device(reference):
             raise ValueError(f"{name}: got device {compat.device(a)}, want {compat.device(reference)} like {first}")
-    if isinstance(reference, np.ndarray) and reference.dtype not in (np.float32, np.float64):
+    xp = compat.array_namespace(reference)
+    if not _on_gpu(reference) and reference.dtype not in (xp.float32, xp.float64):
         raise TypeError(f"{first}: got dtype {reference.dtype}, want float32 or float64 on the CPU")
+
+
+def _on_gpu(a: Array) -> bool:
+    return compat.is_cupy_array(a) or (compat.is_torch_array(a) and a.device.type != "cpu")
