@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-import importlib.metadata
 import importlib.util
 import sys
 from dataclasses import dataclass
@@ -171,6 +170,8 @@ def cuda_driver_found() -> bool:
 
 def describe_backends() -> dict[str, str]:
     """For every library: its version and devices, or why it cannot be used."""
+    import importlib.metadata  # slow to import, and for this report alone
+
     report = {"numpy": f"{np.__version__}, CPU"}
     for library in ("torch", "cupy"):
         if importlib.util.find_spec(library) is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Protocol
 
 import array_api_compat as compat
@@ -43,16 +44,24 @@ class Room(Protocol):
         """Gradients of all arguments."""
 
 
+def is_tensor(x: Array) -> bool:
+    """Whether ``x`` is a torch tensor, without importing torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
 def select_room(x: Array) -> Room:
     """The kernels for arrays of the library and device of ``x``."""
+    if is_tensor(x):
+        from pn_gpu.kernels import torch as torch_room
+
+        return torch_room
     if isinstance(x, np.ndarray):
         from pn_gpu.kernels import numpy as room
 
         return room
     if compat.is_cupy_array(x):
         raise TypeError("x: got a CuPy array, but this version has no CuPy kernels")
-    if compat.is_torch_array(x) and x.device.type != "cpu":
-        raise TypeError(f"x: got a torch tensor on {x.device}, but this version has kernels for the CPU only")
     from pn_gpu.kernels.numpy import bridge
 
     return bridge
@@ -60,6 +69,8 @@ def select_room(x: Array) -> Room:
 
 def check_arrays(**arrays: Array) -> None:
     """Arrays of one library, one device and one floating dtype; ``bias`` may be None.
+
+    Torch tensors may mix 16-bit inputs with particles and a bias in float32, as under autocast.
 
     Raises
     ------
@@ -70,6 +81,13 @@ def check_arrays(**arrays: Array) -> None:
     """
     given = {name: a for name, a in arrays.items() if a is not None or name != "bias"}
     first, reference = next(iter(given.items()))
+    if _is_plain_numpy(given, getattr(reference, "dtype", None)):
+        return
+    if is_tensor(reference):
+        from pn_gpu.nn.checks import check_tensors
+
+        check_tensors(given)
+        return
     for name, a in given.items():
         if not compat.is_array_api_obj(a):
             raise TypeError(f"{name}: got {type(a).__name__}, want an array of NumPy, CuPy or torch")
@@ -81,10 +99,10 @@ def check_arrays(**arrays: Array) -> None:
             raise TypeError(f"{name}: got dtype {a.dtype}, want {reference.dtype} like {first}")
         if compat.device(a) != compat.device(reference):
             raise ValueError(f"{name}: got device {compat.device(a)}, want {compat.device(reference)} like {first}")
-    xp = compat.array_namespace(reference)
-    if not _on_gpu(reference) and reference.dtype not in (xp.float32, xp.float64):
+    if isinstance(reference, np.ndarray) and reference.dtype not in (np.float32, np.float64):
         raise TypeError(f"{first}: got dtype {reference.dtype}, want float32 or float64 on the CPU")
 
 
-def _on_gpu(a: Array) -> bool:
-    return compat.is_cupy_array(a) or (compat.is_torch_array(a) and a.device.type != "cpu")
+def _is_plain_numpy(given: dict[str, Array], dtype: Any) -> bool:
+    """The ordinary case, found in a microsecond: NumPy arrays of one dtype that the kernels have."""
+    return all(type(a) is np.ndarray and a.dtype == dtype for a in given.values()) and dtype in (np.float32, np.float64)

@@ -13,7 +13,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from pn_gpu.checks import check_choice, check_number
-from pn_gpu.dispatch import check_arrays, select_room
+from pn_gpu.dispatch import check_arrays, is_tensor, select_room
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.dense import dense_weight as _dense_weight
 from pn_gpu.kernels.gradient import OperatorGradient
@@ -169,7 +169,9 @@ def _as_matrix(a: Array) -> Array:
 
 
 def _reshape(a: Array, shape: tuple[int, ...]) -> Array:
-    return a if tuple(a.shape) == tuple(shape) else array_namespace(a).reshape(a, shape)
+    if tuple(a.shape) == tuple(shape):
+        return a
+    return a.reshape(shape) if is_tensor(a) else array_namespace(a).reshape(a, shape)
 
 
 def _check_method(method: str, rtol: float) -> None:

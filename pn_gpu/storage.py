@@ -1,4 +1,8 @@
-"""Networks as safetensors files: named arrays, with the architecture as JSON in the metadata. Never pickle."""
+"""Networks as safetensors files: named arrays, with the architecture as JSON in the metadata. Never pickle.
+
+The metadata have one entry, whose text is sorted: safetensors writes several in a random order, and one network shall
+make one file.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +22,12 @@ from pn_gpu.model.dense_network import DenseNetwork
 from pn_gpu.model.network import Network
 from pn_gpu.model.particle_network import ParticleNetwork
 
-FORMAT = "pn_gpu"
+METADATA_KEY = "pn_gpu"
 FORMAT_VERSION = 1
 
-NETWORK_KINDS: dict[str, type[Network]] = {kind.kind: kind for kind in (ParticleNetwork, DenseNetwork)}
+NETWORK_KINDS: dict[str, type[ParticleNetwork] | type[DenseNetwork]] = {
+    kind.kind: kind for kind in (ParticleNetwork, DenseNetwork)
+}
 
 Path_ = str | os.PathLike[str]
 
@@ -30,19 +36,18 @@ def save_network(
     network: Network,
     path: Path_,
     extra_tensors: Mapping[str, np.ndarray[Any, Any]] | None = None,
-    extra_metadata: Mapping[str, str] | None = None,
+    extra_metadata: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a network, and whatever else a checkpoint adds, to ``path``: whole or not at all."""
     tensors = {name: np.ascontiguousarray(to_numpy(value)) for name, value in network.parameters.items()}
     metadata = {
-        "format": FORMAT,
-        "format_version": str(FORMAT_VERSION),
+        "format_version": FORMAT_VERSION,
         "kind": network.kind,
         "dtype": network.dtype,
-        "architecture": json.dumps(network.architecture()),
-    }
+        "architecture": network.architecture(),
+    } | dict(extra_metadata or {})
     with replacing(path) as temporary:
-        save_file(tensors | dict(extra_tensors or {}), temporary, metadata | dict(extra_metadata or {}))
+        save_file(tensors | dict(extra_tensors or {}), temporary, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
 
 
 def load(path: Path_, backend: str | Backend = "auto", dtype: str | None = None) -> Any:
@@ -71,35 +76,37 @@ def load(path: Path_, backend: str | Backend = "auto", dtype: str | None = None)
     return build_network(path, tensors, metadata, backend, dtype)
 
 
-def read_file(path: Path_) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
+def read_file(path: Path_) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, Any]]:
     """All arrays and the metadata of a file of this library's format; raises as `load`."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            _check_format(path, metadata)
+            metadata = _parse_metadata(path, file.metadata() or {})
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 - no mapping
     except SafetensorError as error:
         raise ValueError(f"{path}: no readable safetensors file, truncated or of another kind ({error})") from error
 
 
-def _check_format(path: Path_, metadata: Mapping[str, str]) -> None:
-    if metadata.get("format") != FORMAT:
+def _parse_metadata(path: Path_, metadata: Mapping[str, str]) -> dict[str, Any]:
+    if METADATA_KEY not in metadata:
         raise ValueError(f"{path}: a safetensors file without a pn_gpu network; want one that net.save wrote")
-    version = metadata.get("format_version", "")
-    if not version.isdecimal():
-        raise ValueError(f"{path}: got format version {version!r}, want a number")
-    if int(version) > FORMAT_VERSION:
+    try:
+        parsed = json.loads(metadata[METADATA_KEY])
+        version = int(parsed["format_version"])
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: its metadata cannot be read ({error})") from error
+    if version > FORMAT_VERSION:
         raise ValueError(
             f"{path}: written in format version {version} by a newer pn_gpu; this one reads up to {FORMAT_VERSION}"
         )
+    return parsed
 
 
 def build_network(
     path: Path_,
     tensors: Mapping[str, np.ndarray[Any, Any]],
-    metadata: Mapping[str, str],
+    metadata: Mapping[str, Any],
     backend: str | Backend,
     dtype: str | None,
 ) -> Network:
@@ -108,11 +115,10 @@ def build_network(
     if kind not in NETWORK_KINDS:
         raise ValueError(f"{path}: got a network of kind {kind!r}, want one of {', '.join(NETWORK_KINDS)}")
     try:
-        architecture = json.loads(metadata["architecture"])
         network = NETWORK_KINDS[kind](
-            **architecture, seed=0, backend=backend, dtype=metadata["dtype"] if dtype is None else dtype
+            **metadata["architecture"], seed=0, backend=backend, dtype=metadata["dtype"] if dtype is None else dtype
         )
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: the architecture in its metadata cannot be read ({error})") from error
     for name, value in network.parameters.items():
         if name not in tensors:

@@ -33,6 +33,9 @@ Train a Particle Network and save it. Without options: on the embedded handwritt
   torchrun --nproc-per-node 2 -m pn_gpu train             data-parallel over two processes
 """
 
+# The paper's batches; a small data set needs smaller ones to get enough steps.
+BATCH_SIZE, SMALL_BATCH_SIZE, SMALL_DATA = 100, 32, 10_000
+
 MODELS = ("dipole", "charge-phase", "dense")
 
 
@@ -68,7 +71,9 @@ def _add_training_arguments(group: argparse._ArgumentGroup) -> None:
         help="modern: Adam, one cycle; paper: RMSProp at 0.005 (default: modern)",
     )
     group.add_argument("--epochs", type=int, default=50, help="(default: 50)")
-    group.add_argument("--batch-size", type=int, default=100, help="(default: 100)")
+    group.add_argument(
+        "--batch-size", type=int, help=f"(default: {BATCH_SIZE}; {SMALL_BATCH_SIZE} below {SMALL_DATA} examples)"
+    )
     group.add_argument("--lr", type=float, help="(peak) learning rate (default: the recipe's)")
     group.add_argument("--seed", type=int, default=0, help="of initial parameters, shuffling and dropout (default: 0)")
     group.add_argument("--early-stopping", type=int, metavar="N", help="stop after N epochs without a better test loss")
@@ -85,6 +90,12 @@ def _add_file_arguments(group: argparse._ArgumentGroup) -> None:
 def run(options: argparse.Namespace) -> int:
     """Train as the options say; returns the exit code."""
     processes = processes_of_environment()
+    code = _train(options, processes)
+    processes.close()
+    return code
+
+
+def _train(options: argparse.Namespace, processes: SingleProcess) -> int:
     dataset = load_data(options)
     network = _make_network(options, dataset)
     output = options.output or Path(f"pn-{Path(dataset.name).stem or 'data'}.safetensors")
@@ -98,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
         dataset.x_train,
         dataset.y_train,
         epochs=options.epochs,
-        batch_size=options.batch_size,
+        batch_size=options.batch_size if options.batch_size is not None else _default_batch_size(dataset),
         validation_data=(dataset.x_test, dataset.y_test),
         seed=options.seed,
         checkpoint=options.checkpoint,
@@ -138,6 +149,10 @@ def _make_network(options: argparse.Namespace, dataset: Dataset) -> Network:
         rtol=options.rtol,
         **common,
     )
+
+
+def _default_batch_size(dataset: Dataset) -> int:
+    return SMALL_BATCH_SIZE if len(dataset.x_train) < SMALL_DATA else BATCH_SIZE
 
 
 def _parse_hidden(text: str) -> list[int]:

@@ -1,7 +1,7 @@
 """The IDX format of MNIST and its relatives: single files and whole folders, plain or gzipped.
 
-A file is two zero bytes, a byte for the type of its numbers, a byte for the number of dimensions, each dimension
-as a big-endian 32-bit integer, and the numbers themselves, big-endian, last dimension fastest.
+A file is two zero bytes, a byte for the type of its numbers, a byte for the number of dimensions, each
+dimension as a big-endian 32-bit integer, and the numbers themselves, big-endian, last dimension fastest.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from pn_gpu.data.dataset import Dataset
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
-WANTED = "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte (or .gz)"
+WANTED = (
+    "train-images-idx3-ubyte, train-labels-idx1-ubyte, "
+    "t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte (each plain or .gz)"
+)
 
 _FILE_NAME = re.compile(r"(?:.*[-._])?(train|t10k|test)[-._](images|labels)[-._]idx\d+[-._]ubyte(?:\.gz)?")
 

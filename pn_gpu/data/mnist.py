@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import http.client
 import os
 import sys
-import urllib.request
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -72,7 +70,7 @@ def download_mnist(folder: str | os.PathLike[str], mirrors: Sequence[str] = MIRR
     """Fetch the files of MNIST that ``folder`` lacks, check them, and return the folder.
 
     A file that is there with the right content, plain or gzipped, is left alone. A new file is written under
-    another name and renamed when its checksum is right, so that an interrupted download leaves nothing half done.
+    another name and renamed when its checksum is right: an interrupted download leaves nothing half done.
 
     Parameters
     ----------
@@ -128,7 +126,7 @@ def _fetch(name: str, md5: str, mirrors: Iterable[str], folder: Path, progress: 
             content = _get(mirror.rstrip("/") + "/" + name, name, progress)
             if _md5(gunzip(name, content)) != md5:
                 raise ValueError("the file has another md5 than MNIST's")
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (OSError, ValueError) as error:
             failures.append(f"{mirror}: {error}")
         else:
             return content
@@ -139,16 +137,23 @@ def _fetch(name: str, md5: str, mirrors: Iterable[str], folder: Path, progress: 
 
 
 def _get(url: str, name: str, progress: bool) -> bytes:
+    # Half of the import time of this package, wanted once in the life of a cache folder.
+    from http.client import HTTPException
+    from urllib.request import urlopen
+
     from tqdm import tqdm
 
     content = bytearray()
-    with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
-        length = response.headers.get("Content-Length")
-        total = int(length) if length else None
-        with tqdm(total=total, unit="B", unit_scale=True, desc=name, leave=False, disable=not progress) as bar:
-            while chunk := response.read(1 << 16):
-                content += chunk
-                bar.update(len(chunk))
-    if total is not None and len(content) != total:
-        raise ConnectionError(f"the connection ended after {len(content)} of {total} bytes")
+    try:
+        with urlopen(url, timeout=TIMEOUT) as response:
+            length = int(response.headers.get("Content-Length", 0)) or None
+            bar = tqdm(total=length, unit="B", unit_scale=True, desc=name, leave=False, disable=not progress)
+            with bar:
+                while chunk := response.read(1 << 16):
+                    content += chunk
+                    bar.update(len(chunk))
+    except HTTPException as error:
+        raise ConnectionError(f"{type(error).__name__}: {error}") from error
+    if length is not None and len(content) != length:
+        raise ConnectionError(f"the connection ended after {len(content)} of {length} bytes")
     return bytes(content)

@@ -26,8 +26,8 @@ def load_table(
     """A data set from a .npz or .csv file.
 
     A .npz file holds ``x_train``, ``y_train``, ``x_test`` and ``y_test``, or ``x`` and ``y``, which are split
-    here: inputs [B, ...] and labels [B], one-hot rows [B, K] or targets [B, K]. Inputs of unsigned bytes are taken
-    for pixels and divided by 255; all others are kept as they are.
+    here: inputs [B, ...] and labels [B], one-hot rows [B, K] or targets [B, K]. Inputs of unsigned bytes are
+    taken for pixels and divided by 255; all others are kept as they are.
 
     A .csv file holds one sample a line, numbers only, separated by commas, semicolons or tabs; one column is
     the target, all others are inputs, kept as they are.
@@ -88,6 +88,8 @@ def _dataset(path: Path, arrays: dict[str, Array], task: str | None, test_fracti
         x, y = arrays["x"], arrays["y"]
         check_same_length("x", x, label("y"), y)
         inputs = as_inputs(label("x"), x)
+        if len(inputs) < 2:
+            raise ValueError(f"{path}: got 1 sample, want at least 2: one to train and one to test on")
         shape = image_shape(x)
         # Checked whole, so that the row in a message is the row of the file.
         outputs, _, num_classes = as_outputs((label("y"), label("y")), y, y, task)
@@ -109,8 +111,6 @@ def _dataset(path: Path, arrays: dict[str, Array], task: str | None, test_fracti
 
 def _split(num_samples: int, test_fraction: float, seed: int) -> tuple[Array, Array]:
     """Row numbers for training and for testing, at least one each."""
-    if num_samples < 2:
-        raise ValueError(f"got {num_samples} sample, want at least 2: one to train and one to test on")
     num_test = min(max(round(num_samples * test_fraction), 1), num_samples - 1)
     order = np.random.default_rng(seed).permutation(num_samples)
     return np.sort(order[num_test:]), np.sort(order[:num_test])

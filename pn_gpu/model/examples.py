@@ -51,12 +51,12 @@ def check_targets(y: Array, count: int, network: Network) -> Array:
         raise ValueError(f"y: got shape {tuple(y.shape)}, want {count} examples, as many as x has")
     _check_finite("y", y)
     xp = namespace_of(y)
-    if y.ndim == 1 and network.loss.logits_activation == "softmax":
+    if y.ndim == 1 and network.has_classes:
         return _check_labels(y, width)
     if y.ndim == 1 and width == 1:
         y = y[:, None]
     if y.ndim != 2 or y.shape[1] != width:
-        form = f"labels [{count}] or targets" if network.loss.logits_activation == "softmax" else "targets"
+        form = f"labels [{count}] or targets" if network.has_classes else "targets"
         raise ValueError(f"y: got shape {tuple(y.shape)}, want {form} [{count}, {width}]")
     y = xp.astype(y, getattr(xp, network.dtype))
     if network.is_classifier and count and not (bool(xp.min(y) >= 0) and bool(xp.max(y) <= 1)):
@@ -77,13 +77,18 @@ def _check_labels(y: Array, num_classes: int) -> Array:
     return xp.astype(labels, xp.int64)
 
 
-def as_batch_targets(targets: Array, width: int, network: Network) -> Array:
+def as_batch_targets(targets: Array, network: Network) -> Array:
     """Checked labels [B] as one-hot rows [B, M]; targets [B, M] as they are."""
     if targets.ndim == 2:
         return targets
     xp = namespace_of(targets)
-    classes = xp.arange(width, dtype=targets.dtype, device=compat.device(targets))
+    classes = xp.arange(network.sizes[-1], dtype=targets.dtype, device=compat.device(targets))
     return xp.astype(targets[:, None] == classes[None, :], network.backend.dtype(network.dtype))
+
+
+def batch_slices(count: int, size: int) -> list[slice]:
+    """Slices of at most ``size`` that cover ``range(count)`` exactly."""
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def _as_array(name: str, a: Array) -> Array:

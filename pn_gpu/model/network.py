@@ -19,7 +19,7 @@ from pn_gpu.checks import check_choice, check_integer, check_number
 from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.model.activations import Activation, get_activation
 from pn_gpu.model.dropout import dropout_masks
-from pn_gpu.model.examples import as_batch_targets, check_inputs, check_targets
+from pn_gpu.model.examples import as_batch_targets, batch_slices, check_inputs, check_targets
 from pn_gpu.model.layers import Layer
 from pn_gpu.model.losses import DEFAULT_LOSS, Loss, get_loss
 from pn_gpu.model.parameters import Layout, ParameterGroup, ParameterVector
@@ -105,8 +105,13 @@ class Network(ABC):
 
     @property
     def is_classifier(self) -> bool:
-        """Whether the loss is one of classes."""
-        return self.loss.logits_activation is not None
+        """Whether the outputs stand for classes, so that labels and an accuracy make sense."""
+        return self.has_classes or self.loss.logits_activation == "sigmoid"
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether every output is a class and an example belongs to one: softmax, or categorical cross-entropy."""
+        return "softmax" in (self._activations[-1].name, self.loss.logits_activation)
 
     def __repr__(self) -> str:
         shape = "-".join(map(str, self.sizes))
@@ -138,14 +143,16 @@ class Network(ABC):
         """
         size = check_integer("batch_size", batch_size, low=1)
         inputs = self._as_input(x)
-        starts = range(0, inputs.shape[0], size)
-        batches = [self.run_layers(inputs[start : start + size])[-1][1] for start in starts]
+        batches = [self.run_layers(inputs[rows, ...])[-1][1] for rows in batch_slices(inputs.shape[0], size)]
         xp = self.backend.xp
         result = xp.concat(batches, axis=0) if batches else self.backend.zeros((0, self.sizes[-1]), self.dtype)
         return self._like(result, x)
 
     def predict(self, x: Array, batch_size: int = 1024) -> Array:
-        """Class labels [B] of a softmax output, 0 or 1 per output [B, M] of a sigmoid one, else the outputs [B, M].
+        """What the network says of every example, by its outputs and loss.
+
+        Class labels [B] for a softmax output or categorical cross-entropy; 0 or 1 for every output [B, M] with binary
+        cross-entropy; else the outputs [B, M] themselves.
 
         Parameters
         ----------
@@ -154,9 +161,9 @@ class Network(ABC):
         """
         y = self.predict_proba(x, batch_size)
         xp = namespace_of(y)
-        if self.loss.logits_activation == "softmax":
+        if self.has_classes:
             return xp.argmax(y, axis=-1)
-        return xp.astype(y > 0.5, xp.int64) if self.loss.logits_activation == "sigmoid" else y
+        return xp.astype(y > 0.5, xp.int64) if self.is_classifier else y
 
     def evaluate(self, x: Array, y: Array, batch_size: int = 1024) -> dict[str, float]:
         """The mean loss over all examples and, of a classifier, the accuracy (0 to 1).
@@ -186,9 +193,9 @@ class Network(ABC):
         if inputs.shape[0] == 0:
             raise ValueError("x: got no examples, want at least one")
         metrics = Accumulator(self)
-        for start in range(0, inputs.shape[0], size):
-            batch = as_batch_targets(targets[start : start + size], self.sizes[-1], self)
-            z, output = self.run_layers(inputs[start : start + size])[-1]
+        for rows in batch_slices(inputs.shape[0], size):
+            batch = as_batch_targets(targets[rows, ...], self)
+            z, output = self.run_layers(inputs[rows, ...])[-1]
             metrics.add(self.output_loss(z, output, batch), output, batch)
         return metrics.result()
 
@@ -216,7 +223,7 @@ class Network(ABC):
         targets = self._as_targets(y, inputs.shape[0])
         if inputs.shape[0] == 0:
             raise ValueError("x: got no examples, want at least one")
-        loss, gradient, _ = self.batch_gradient(inputs, as_batch_targets(targets, self.sizes[-1], self))
+        loss, gradient, _ = self.batch_gradient(inputs, as_batch_targets(targets, self))
         return float(loss), gradient
 
     def run_layers(self, x: Array, masks: Sequence[Array | None] | None = None) -> list[tuple[Array, Array]]:

@@ -96,7 +96,8 @@ class ParticleNetwork(Network):
         self.dim = check_integer("dim", dim, low=1)
         self.model = get_node_model(model)
         self.shared = check_flag("shared", shared)
-        self.potential = potentials.get(potential).name
+        # By name alone, since a saved network names its potential: an unregistered one is an error here.
+        self.potential = potentials.get(potentials.get(potential).name).name
         self.method = check_choice("method", method, METHODS)
         self.rtol = check_number("rtol", rtol, low=0, high=1)
         self.layers_in_order = tuple(self._layer(index) for index in range(len(self.sizes) - 1))

@@ -93,5 +93,6 @@ class Repulsion(Penalty):
             sums = particle_linear(row, r, ones, r, ones, method="direct")  # [1, N], each with its own k(0) = 1
             total = total + scale * xp.sum(sums - 1)
             g = particle_linear_backward(scale * row, row, r, ones, r, ones, method="direct", need_dx=False)
-            gradient.add(f"particles.{index}.positions", g.dr_in + g.dr_out)
+            gradient.add(f"particles.{index}.positions", g.dr_in)
+            gradient.add(f"particles.{index}.positions", g.dr_out)
         return total

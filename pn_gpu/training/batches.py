@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TYPE_CHECKING, Any
 
 import array_api_compat as compat
@@ -68,7 +68,7 @@ class ArrayBatches:
         network = self._network
         xp = network.backend.xp
         index = network.backend.asarray(rows)
-        targets = as_batch_targets(xp.take(self._y, index, axis=0), network.sizes[-1], network)
+        targets = as_batch_targets(xp.take(self._y, index, axis=0), network)
         return xp.take(self._x, index, axis=0), targets
 
 
@@ -83,7 +83,7 @@ class IterableBatches:
         self._seen_any = False
 
     def __len__(self) -> int:
-        if not hasattr(self._batches, "__len__"):
+        if not isinstance(self._batches, Sized):
             raise ValueError(
                 "x: got an iterable without a length, and the learning-rate schedule needs to know the number of steps;"
                 " want one with len(), or a constant learning rate"
@@ -104,7 +104,7 @@ class IterableBatches:
             empty = False
             yield (
                 network.backend.asarray(x, network.dtype),
-                as_batch_targets(y, network.sizes[-1], network),
+                as_batch_targets(y, network),
                 x.shape[0],
             )
         if empty:

@@ -5,7 +5,6 @@ A checkpoint is a saved network with more in it, so `pn_gpu.load` reads it too.
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +37,7 @@ def save_checkpoint(run: TrainingRun, path: str | os.PathLike[str]) -> None:
         "random_state": run.rng.bit_generator.state,
         "callbacks": callbacks,
     }
-    save_network(run.network, path, tensors, {_TRAINING: json.dumps(training)})
+    save_network(run.network, path, tensors, {_TRAINING: training})
 
 
 def restore_checkpoint(run: TrainingRun, path: str | os.PathLike[str]) -> None:
@@ -52,10 +51,10 @@ def restore_checkpoint(run: TrainingRun, path: str | os.PathLike[str]) -> None:
     tensors, metadata = read_file(path)
     if _TRAINING not in metadata:
         raise ValueError(f"checkpoint: {path} holds a network but no training run to resume")
-    training = json.loads(metadata[_TRAINING])
+    training = metadata[_TRAINING]
     _check_same(
         path,
-        {"architecture": json.loads(metadata["architecture"])},
+        {"architecture": metadata["architecture"]},
         {"architecture": run.network.architecture()},
     )
     _check_same(path, training["settings"], run.settings())

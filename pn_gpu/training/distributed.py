@@ -26,8 +26,8 @@ class SingleProcess:
         """``values`` added up over all processes."""
         return values
 
-    def barrier(self) -> None:
-        """Wait for all processes."""
+    def close(self) -> None:
+        """Leave the group."""
 
 
 class TorchProcesses(SingleProcess):
@@ -52,11 +52,15 @@ class TorchProcesses(SingleProcess):
         import torch
 
         tensor = torch.from_numpy(values.copy())
-        self._distributed.all_reduce(tensor)
+        try:
+            self._distributed.all_reduce(tensor)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise ConnectionError(f"process {self.rank}: a peer died or did not answer in time ({reason})") from error
         return np.asarray(tensor)
 
-    def barrier(self) -> None:
-        self._distributed.barrier()
+    def close(self) -> None:
+        self._distributed.destroy_process_group()
 
 
 def processes_of_environment(timeout: float = 300.0) -> SingleProcess:

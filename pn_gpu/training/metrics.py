@@ -33,7 +33,7 @@ class Accumulator:
 
     def _correct_answers(self, outputs: Array, targets: Array) -> Array:
         xp = self._network.backend.xp
-        if self._network.loss.logits_activation == "softmax":
+        if self._network.has_classes:
             right = xp.argmax(outputs, axis=-1) == xp.argmax(targets, axis=-1)
             return xp.sum(xp.astype(right, outputs.dtype))
         right = (outputs > 0.5) == (targets > 0.5)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from tqdm import tqdm
-
 
 class Progress:
     """A bar on standard error, or nothing where it is switched off.
@@ -24,6 +22,8 @@ class Progress:
 
     def __init__(self, shown: bool | None, total: int | None, done: int, num_epochs: int) -> None:
         self._num_epochs = num_epochs
+        from tqdm import tqdm  # as slow to import as the rest of the library
+
         off = not sys.stderr.isatty() if shown is None else not shown
         self._bar: Any = tqdm(
             total=total,
@@ -51,7 +51,7 @@ class Progress:
     def say(self, message: str) -> None:
         """A line that does not disturb the bar."""
         if self.shown:
-            tqdm.write(message, file=sys.stderr)
+            self._bar.write(message, file=sys.stderr)
 
     def close(self) -> None:
         """Leave the bar as it stands."""

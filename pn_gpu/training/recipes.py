@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pn_gpu.checks import check_choice
+from pn_gpu.checks import check_choice, check_number
 from pn_gpu.training.optimizers import Adam, RMSProp
 from pn_gpu.training.schedules import OneCycle
 
@@ -36,4 +36,5 @@ def get_recipe(name: str, lr: float | None = None) -> dict[str, Any]:
     ValueError
         If the name is unknown or the rate is not above 0.
     """
-    return RECIPES[check_choice("recipe", name, RECIPES)](lr)
+    rate = None if lr is None else check_number("lr", lr, low=0, low_open=True)
+    return RECIPES[check_choice("recipe", name, RECIPES)](rate)
