@@ -85,7 +85,7 @@ def mehler_room(x: Array) -> Any:
 
 
 def check_arrays(**arrays: Array) -> None:
-    """Arrays of one library, one device and one floating dtype; a None is passed over.
+    """Arrays of one library, one device and one floating dtype; ``bias`` may be None.
 
     Torch tensors may mix 16-bit inputs with particles and a bias in float32, as under autocast.
 
@@ -96,7 +96,7 @@ def check_arrays(**arrays: Array) -> None:
     ValueError
         If one is on another device than the first.
     """
-    given = {name: a for name, a in arrays.items() if a is not None}
+    given = {name: a for name, a in arrays.items() if a is not None or name != "bias"}
     first, reference = next(iter(given.items()))
     if _is_plain_numpy(given, getattr(reference, "dtype", None)):
         return
