@@ -129,7 +129,12 @@ def particle_linear_backward(
     check_particles(r_in, v_in, r_out, v_out)
     check_shape("x", x, (*x.shape[:-1], r_in.shape[0]), "[..., N]")
     check_shape("dz", dz, (*x.shape[:-1], r_out.shape[0]), "[..., M]")
-    room, pairwise, matrix, dz_matrix = select_room(x), potentials.get(potential), _as_matrix(x), _as_matrix(dz)
+    room, pairwise, matrix, dz_matrix = (
+        select_room(x),
+        potentials.get(potential),
+        _as_matrix(x),
+        _as_matrix(dz),
+    )
     plan = _plan(method, rtol, pairwise, matrix, r_in, v_in, r_out, v_out)
     arguments = (dz_matrix, matrix, r_in, v_in, r_out, v_out, pairwise, need_dx, need_particles)
     if plan.approximation is None:
