@@ -1,7 +1,8 @@
-"""What the feature loops need of an array library beyond the standard: writing into given memory, and threads.
+"""What the feature loops need of an array library beyond the standard: writing into given memory, and
+threads.
 
-NumPy, CuPy and torch take ``out=``, which spares a temporary of every product; other libraries of the standard get
-the same result by assignment.
+NumPy, CuPy and torch take ``out=``, which spares a temporary of every product; other libraries of the
+standard get the same result by assignment.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import Any, TypeVar
 
 import array_api_compat as compat
 import numpy as np
-
 from pn_gpu.kernels.numpy.threads import num_threads, parallel_map
 
 Array = Any
@@ -100,7 +100,8 @@ class Library:
         return self.xp.sum(a * weights[:, None, :], axis=0)
 
     def scratch(self, size: int) -> Array:
-        """Memory for ``size`` features that is this thread's own until it asks again: fresh pages cost much."""
+        """Memory for ``size`` features that is this thread's own until it asks again: fresh pages cost
+        much."""
         if not self.is_numpy:
             return self.empty(size)
         kept = getattr(_own, "scratch", None)

@@ -62,7 +62,8 @@ def _fill_products(library: Library, nodes: NodeFeatures, y: Array, products: Ar
 def _node_gradient(
     library: Library, nodes: NodeFeatures, y: Array, x: Array, dx: Array | None, budget: int
 ) -> tuple[Array, Array]:
-    """dr [N, n] and dv [N, d] of the node set with inputs x [B, N], for y [d P, B] of the other; fills ``dx``."""
+    """dr [N, n] and dv [N, d] of the node set with inputs x [B, N], for y [d P, B] of the other; fills
+    ``dx``."""
     xp = library.xp
     dr = library.empty(*nodes.r.shape, dtype=nodes.r.dtype)
     dv = library.empty(*nodes.v.shape, dtype=nodes.v.dtype)

@@ -1,4 +1,5 @@
-"""The Mehler method for CPU arrays of other libraries: looked at in place as NumPy arrays, which have the threads."""
+"""The Mehler method for CPU arrays of other libraries: looked at in place as NumPy arrays, which have the
+threads."""
 
 from __future__ import annotations
 
@@ -6,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
-
 from pn_gpu.kernels import mehler
 from pn_gpu.kernels import numpy as direct_room
 from pn_gpu.kernels.gradient import OperatorGradient

@@ -1,12 +1,15 @@
-"""How far the approximate W is from W: bounds that hold for any positions, and an estimate from sampled weights.
+"""How far the approximate W is from W: bounds that hold for any positions, and an estimate from sampled
+weights.
 
-With e_i = 1 - sum_a Phi_a(r_i)^2 the Cauchy-Schwarz inequality gives |dK_ij| <= sqrt(e_i e_j) for every pair, so with
-the d x d matrix T_in = sum_i e_i v_i v_i^T over the particles that are not left out, and T_out likewise,
+With e_i = 1 - sum_a Phi_a(r_i)^2 the Cauchy-Schwarz inequality gives |dK_ij| <= sqrt(e_i e_j) for every pair,
+so with the d x d matrix T_in = sum_i e_i v_i v_i^T over the particles that are not left out, and T_out
+likewise,
 
-    |dW_.j|^2 <= e_j v_j^T T_in v_j        |dW_i.|^2 <= e_i v_i^T T_out v_i        |dW|_F^2 <= trace(T_in T_out)
+    |dW_.j|^2 <= e_j v_j^T T_in v_j        |dW_i.|^2 <= e_i v_i^T T_out v_i        |dW|_F^2 <= trace(T_in
+    T_out)
 
-The estimate draws rows and columns with probabilities |v|^2 e, under which no drawn weight can weigh more than the
-bound: few weights suffice. These functions take NumPy arrays in float64.
+The estimate draws rows and columns with probabilities |v|^2 e, under which no drawn weight can weigh more
+than the bound: few weights suffice. These functions take NumPy arrays in float64.
 """
 
 from __future__ import annotations
@@ -15,7 +18,6 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-
 from pn_gpu.kernels.mehler.arrays import Library
 from pn_gpu.kernels.mehler.expansion import Expansion
 from pn_gpu.kernels.mehler.features import NodeFeatures
@@ -76,7 +78,13 @@ def certificate(spill_in: Array, spill_out: Array) -> float:
 
 
 def sampled_error(
-    expansion: Expansion, inputs: Nodes, e_in: Array, outputs: Nodes, e_out: Array, samples: int, rng: np.random.Generator
+    expansion: Expansion,
+    inputs: Nodes,
+    e_in: Array,
+    outputs: Nodes,
+    e_out: Array,
+    samples: int,
+    rng: np.random.Generator,
 ) -> float:
     """Estimate of |dW|_F from ``samples`` rows and as many columns, drawn with probability |v|^2 e."""
     rows, scale_in = _draw(inputs.v, e_in, samples, rng)

@@ -1,4 +1,5 @@
-"""Which features approximate the Gaussian of a cloud of particles: coordinates, rates t and the set of degrees."""
+"""Which features approximate the Gaussian of a cloud of particles: coordinates, rates t and the set of
+degrees."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ class Expansion:
     rates : ndarray, [n]
         The t of every axis, in (0, 1).
     degrees : ndarray of int, [P, n]
-        Degrees of the features, in lexicographic order. With a feature the set holds every feature of lower degree.
+        Degrees of the features, in lexicographic order. With a feature the set holds every feature of lower
+        degree.
     """
 
     centre: Array
@@ -86,7 +88,8 @@ class Expansion:
 
     @cached_property
     def lowered(self) -> list[tuple[Array, Array, Array]]:
-        """Per axis: the features of degree k > 0 along it, those one degree lower, and sqrt(2 k (1 - t^2))."""
+        """Per axis: the features of degree k > 0 along it, those one degree lower, and sqrt(2 k (1 -
+        t^2))."""
         position = {tuple(degree): row for row, degree in enumerate(self.degrees.tolist())}
         result = []
         for axis, t in enumerate(self.rates):

@@ -1,4 +1,5 @@
-"""Features of one node set, a chunk of particles at a time, and the way back from their gradient to the particles."""
+"""Features of one node set, a chunk of particles at a time, and the way back from their gradient to the
+particles."""
 
 from __future__ import annotations
 
@@ -7,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-
 from pn_gpu.kernels.mehler.arrays import Library
 from pn_gpu.kernels.mehler.expansion import Expansion
 
@@ -30,7 +30,9 @@ class NodeFeatures:
         Particles the expansion leaves out: all their features are 0.
     """
 
-    def __init__(self, library: Library, expansion: Expansion, r: Array, v: Array, outside: np.ndarray[Any, Any]) -> None:
+    def __init__(
+        self, library: Library, expansion: Expansion, r: Array, v: Array, outside: np.ndarray[Any, Any]
+    ) -> None:
         self.library = library
         self.expansion = expansion
         self.r, self.v = r, v
@@ -56,7 +58,9 @@ class NodeFeatures:
     @property
     def rows(self) -> int:
         """Rows of memory that one chunk of features, folded features and their gradient take."""
-        return (2 * self.dim + 5) * self.expansion.num_features + self.expansion.num_axes * (max(self.expansion.lengths) + 2)
+        return (2 * self.dim + 5) * self.expansion.num_features + self.expansion.num_axes * (
+            max(self.expansion.lengths) + 2
+        )
 
     def make_workspace(self, size: int) -> Workspace:
         """Memory for chunks of at most ``size`` particles."""
@@ -82,7 +86,9 @@ class NodeFeatures:
         for axis, blocks in enumerate(self.expansion.levels, start=1):
             extended = work.products[axis - 1][:, :width]
             for prefix, start, count in blocks:
-                self.library.multiply(f[:count, axis, :], product[prefix, :], extended[start : start + count, :])
+                self.library.multiply(
+                    f[:count, axis, :], product[prefix, :], extended[start : start + count, :]
+                )
             product = extended
         return product
 
@@ -115,7 +121,9 @@ class NodeFeatures:
         """dr^T [n, BN] and dv^T [d, BN] from the gradient [d, P, BN] of the folded features."""
         library, expansion = self.library, self.expansion
         dv = library.sum_of_products(gradient, phi)
-        pull = library.weighted_sum(gradient, v, work.gathered[2][:, : u.shape[1]])  # sum_d v_d dA_da: [P, BN]
+        pull = library.weighted_sum(
+            gradient, v, work.gathered[2][:, : u.shape[1]]
+        )  # sum_d v_d dA_da: [P, BN]
         along = library.xp.sum(v * dv, axis=0)  # sum_a pull_a Phi_a
         du = library.empty(*u.shape)
         for axis in range(expansion.num_axes):
@@ -137,7 +145,13 @@ class Workspace:
         features, axes = expansion.num_features, expansion.num_axes
         products = [blocks[-1].start + blocks[-1].count for blocks in expansion.levels]
         gathered = features if library.is_numpy else 0
-        lengths = [(max(*expansion.lengths, 2) + 2) * axes, *products, dim * features, dim * features, *3 * [gathered]]
+        lengths = [
+            (max(*expansion.lengths, 2) + 2) * axes,
+            *products,
+            dim * features,
+            dim * features,
+            *3 * [gathered],
+        ]
         memory = library.scratch(sum(lengths) * size)
         parts, start = [], 0
         for length in lengths:

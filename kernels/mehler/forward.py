@@ -28,7 +28,8 @@ def forward(
     direct: Direct,
     budget: int = FEATURE_BUDGET,
 ) -> Array:
-    """Return z [B, M] for x [B, N], r_in [N, n], v_in [N, d], r_out [M, n], v_out [M, d], bias [M] or None."""
+    """Return z [B, M] for x [B, N], r_in [N, n], v_in [N, d], r_out [M, n], v_out [M, d], bias [M] or
+    None."""
     library = Library(x, r_in)
     inputs = NodeFeatures(library, approximation.expansion, r_in, v_in, approximation.outside_in)
     outputs = NodeFeatures(library, approximation.expansion, r_out, v_out, approximation.outside_out)

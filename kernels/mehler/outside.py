@@ -1,8 +1,8 @@
 """The exact rows and columns of W of the particles that the expansion leaves out.
 
-W without them is the expansion's; their rows (I x all outputs) and columns (all inputs x J) are sub-blocks of W that
-the direct kernels compute. The pairs in I x J lie in both blocks and are counted once: whatever belongs to a left-out
-particle itself is complete in its own block and replaces, all else is added.
+W without them is the expansion's; their rows (I x all outputs) and columns (all inputs x J) are sub-blocks of
+W that the direct kernels compute. The pairs in I x J lie in both blocks and are counted once: whatever
+belongs to a left-out particle itself is complete in its own block and replaces, all else is added.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
-
 from pn_gpu.kernels.gradient import OperatorGradient
 from pn_gpu.kernels.mehler.arrays import put_columns, put_rows, take
 from pn_gpu.kernels.mehler.expansion import Approximation
@@ -23,7 +22,14 @@ class Direct(Protocol):
     """Kernels that compute every weight."""
 
     def forward(
-        self, x: Array, r_in: Array, v_in: Array, r_out: Array, v_out: Array, bias: Array | None, potential: Potential
+        self,
+        x: Array,
+        r_in: Array,
+        v_in: Array,
+        r_out: Array,
+        v_out: Array,
+        bias: Array | None,
+        potential: Potential,
     ) -> Array:
         """z [B, M]."""
 
@@ -91,21 +97,40 @@ def add_outside_backward(
         )
     if len(columns):
         of_columns = direct.backward(
-            take(dz, columns, axis=1), x, r_in, v_in, take(r_out, columns), take(v_out, columns), potential, *needs
+            take(dz, columns, axis=1),
+            x,
+            r_in,
+            v_in,
+            take(r_out, columns),
+            take(v_out, columns),
+            potential,
+            *needs,
         )
     if gradient.dx is not None:
         _merge(gradient.dx, getattr(of_columns, "dx", None), rows, getattr(of_rows, "dx", None), put_columns)
     if gradient.dr_in is not None:
         for name in ("dr_in", "dv_in"):
-            _merge(getattr(gradient, name), getattr(of_columns, name, None), rows, getattr(of_rows, name, None), put_rows)
+            _merge(
+                getattr(gradient, name),
+                getattr(of_columns, name, None),
+                rows,
+                getattr(of_rows, name, None),
+                put_rows,
+            )
         for name in ("dr_out", "dv_out"):
             _merge(
-                getattr(gradient, name), getattr(of_rows, name, None), columns, getattr(of_columns, name, None), put_rows
+                getattr(gradient, name),
+                getattr(of_rows, name, None),
+                columns,
+                getattr(of_columns, name, None),
+                put_rows,
             )
     return gradient
 
 
-def _merge(whole: Array, addend: Array | None, own: np.ndarray[Any, Any], replacement: Array | None, put: Any) -> None:
+def _merge(
+    whole: Array, addend: Array | None, own: np.ndarray[Any, Any], replacement: Array | None, put: Any
+) -> None:
     """Add ``addend`` to ``whole``, then put ``replacement`` where the left-out particles are."""
     if addend is not None:
         whole += addend

@@ -22,9 +22,10 @@ Array = Any
 class ApproximationError(NamedTuple):
     """Errors of W relative to |W|_F, in exact arithmetic; all 0 for a direct plan.
 
-    ``estimate`` is measured on sampled weights, within a factor of 1.5 of the truth as a rule. ``certificate`` cannot be
-    exceeded, whatever the positions (as far as |W|_F, sampled too, is known). ``worst_input`` and ``worst_output``
-    bound the error of a single row or column of W, relative to the root mean square row or column.
+    ``estimate`` is measured on sampled weights, within a factor of 1.5 of the truth as a rule.
+    ``certificate`` cannot be exceeded, whatever the positions (as far as |W|_F, sampled too, is known).
+    ``worst_input`` and ``worst_output`` bound the error of a single row or column of W, relative to the root
+    mean square row or column.
     """
 
     estimate: float
@@ -52,8 +53,8 @@ def approximation_error(
     r_in, v_in, r_out, v_out, potential
         As in `particle_linear`.
     plan : Plan, optional
-        What to judge, for instance a plan made when the particles lay elsewhere; by default the one that `plan` makes
-        with ``method`` and ``rtol``.
+        What to judge, for instance a plan made when the particles lay elsewhere; by default the one that
+        `plan` makes with ``method`` and ``rtol``.
     samples : int, default 512
         Rows and columns of W to draw: the estimate looks at samples^2 weights.
     seed : int, default 0

@@ -1,10 +1,12 @@
 """Measure `Costs` on this machine once, and keep them in the user's cache directory.
 
-``PN_GPU_COSTS`` names a JSON file to use instead of measuring; ``PN_GPU_CACHE_DIR`` the directory of the cache.
+``PN_GPU_COSTS`` names a JSON file to use instead of measuring; ``PN_GPU_CACHE_DIR`` the directory of the
+cache.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -37,7 +39,8 @@ _known: dict[str, Costs] = {}
 
 
 def machine_costs(like: Array) -> Costs:
-    """`Costs` for arrays such as ``like``: from memory, the file of ``PN_GPU_COSTS``, the cache, or measured now.
+    """`Costs` for arrays such as ``like``: from memory, the file of ``PN_GPU_COSTS``, the cache, or measured
+    now.
 
     Raises
     ------
@@ -189,7 +192,8 @@ def _names() -> list[str]:
 
 
 def _read(path: Path, key: str | None) -> Costs | None:
-    """Costs from a file that holds one set of them, or under ``key`` of a file of many; None if it has none."""
+    """Costs from a file that holds one set of them, or under ``key`` of a file of many; None if it has
+    none."""
     try:
         content = json.loads(path.read_text())
         entry = content if key is None else content[key]
@@ -209,9 +213,7 @@ def _write(path: Path, key: str, costs: Costs) -> None:
         content = {}
     content[key] = asdict(costs)
     partial = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
+    with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(json.dumps(content, indent=1))
         partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)

@@ -35,9 +35,17 @@ class Costs:
         return self.direct_call + num_in * num_out * (self.direct_weight + batch * self.direct_product)
 
     def mehler(
-        self, batch: int, num_in: int, num_out: int, dim: int, features: int, outside_in: int = 0, outside_out: int = 0
+        self,
+        batch: int,
+        num_in: int,
+        num_out: int,
+        dim: int,
+        features: int,
+        outside_in: int = 0,
+        outside_out: int = 0,
     ) -> float:
-        """Predicted seconds of a training step with ``features`` features and some particles left out of them."""
+        """Predicted seconds of a training step with ``features`` features and some particles left out of
+        them."""
         values = (num_in + num_out) * features
         seconds = self.mehler_call + values * (
             (1 + dim) * self.mehler_feature + dim * batch * self.mehler_product

@@ -143,7 +143,7 @@ class _Layer:
             return f"the potential {self.potential.name!r} has no fast method"
         if self.rtol == 0:
             return "rtol 0 means direct"
-        if num_in * num_out < (FEWEST_WEIGHTS if self.method == "auto" else dim * (num_in + num_out)):
+        if num_in * num_out <= (FEWEST_WEIGHTS if self.method == "auto" else dim * (num_in + num_out)):
             return f"{num_in * num_out} weights are too few to gain by approximation"
         dtype = Library(*self.arrays[:2]).dtype
         epsilon = float(compat.array_namespace(self.arrays[0]).finfo(dtype).eps)
@@ -153,7 +153,9 @@ class _Layer:
             xp = compat.array_namespace(a)
             if not bool(xp.all(xp.isfinite(a))):
                 if self.method == "mehler":
-                    raise ValueError(f'{name}: got a value that is not finite, want finite particles with "mehler"')
+                    raise ValueError(
+                        f'{name}: got a value that is not finite, want finite particles with "mehler"'
+                    )
                 return f"{name} is not finite"
         return ""
 
@@ -234,7 +236,9 @@ def _hopeless(
     search = SEARCH_SECONDS + (num_in + num_out) * expected * SEARCH_SECONDS_PER_VALUE
     # Forward and backward plan once each.
     step = costs.mehler(layer.batch, num_in, num_out, dim, expected) + 2 * search
-    if step * gain > direct_seconds or (step * 2 * gain > direct_seconds and 2 * search > 0.1 * direct_seconds):
+    if step * gain > direct_seconds or (
+        step * 2 * gain > direct_seconds and 2 * search > 0.1 * direct_seconds
+    ):
         return f"planning a single call takes {search * 1e3:.0f} ms, too long for its gain"
     return ""
 

@@ -32,9 +32,9 @@ class Plan:
         Why this method.
     potential : str
     rtol : float
-        Tolerance of |dW|_F / |W|_F, and with it of z and dx for inputs that do not favour the error. The gradients are
-        the exact derivatives of what the forward computes; as approximations of the exact layer's, those of dipoles
-        err about as much as z and those of positions 2.5 to 6 times more.
+        Tolerance of |dW|_F / |W|_F, and with it of z and dx for inputs that do not favour the error. The
+        gradients are the exact derivatives of what the forward computes; as approximations of the exact
+        layer's, those of dipoles err about as much as z and those of positions 2.5 to 6 times more.
     sizes : tuple of int
         N, M, n and d.
     batch : int
@@ -139,7 +139,8 @@ def plan(
     rtol : float, default 1e-3
         Tolerance, 0 <= rtol <= 1; 0 means direct.
     costs : Costs, optional
-        What the methods cost here; by default measured once on this machine and kept in the user's cache directory.
+        What the methods cost here; by default measured once on this machine and kept in the user's cache
+        directory.
 
     Returns
     -------
@@ -148,8 +149,8 @@ def plan(
     Raises
     ------
     ValueError
-        If the method is "mehler" and the potential is not the Gaussian or a particle is not finite; or an argument
-        is out of range.
+        If the method is "mehler" and the potential is not the Gaussian or a particle is not finite; or an
+        argument is out of range.
     TypeError
         If an argument is of the wrong type.
     """
@@ -161,7 +162,9 @@ def plan(
     check_method(method, rtol)
     if costs is not None and not isinstance(costs, Costs):
         raise TypeError(f"costs: got {type(costs).__name__}, want Costs")
-    return decide(r_in, v_in, r_out, v_out, batch, potentials.get(potential), method, float(rtol), costs=costs)
+    return decide(
+        r_in, v_in, r_out, v_out, batch, potentials.get(potential), method, float(rtol), costs=costs
+    )
 
 
 def check_method(method: str, rtol: float) -> None:

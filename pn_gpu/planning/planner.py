@@ -25,12 +25,13 @@ LONGEST_PATIENCE = 16
 class MethodPlanner:
     """Keeps the plan of one layer while its particles move.
 
-    A layer asks for the plan before every forward and uses what it gets for the backward of that forward too, so that
-    the gradient is the exact derivative of what was computed. Between checks, which come after 1, 2, 4, 8 calls and so
-    on up to every ``interval``, that costs microseconds. A check measures the error of the expansion in use on all
-    particles, sends newly strayed ones down the direct path and takes others back; only when the tolerance is no
-    longer kept, or the gain is gone, is another expansion searched. "auto" takes the Mehler method when a training
-    step is predicted to be 1.5 times as fast, and gives it up below 1.2.
+    A layer asks for the plan before every forward and uses what it gets for the backward of that forward too,
+    so that the gradient is the exact derivative of what was computed. Between checks, which come after 1, 2,
+    4, 8 calls and so on up to every ``interval``, that costs microseconds. A check measures the error of the
+    expansion in use on all particles, sends newly strayed ones down the direct path and takes others back;
+    only when the tolerance is no longer kept, or the gain is gone, is another expansion searched. "auto"
+    takes the Mehler method when a training step is predicted to be 1.5 times as fast, and gives it up below
+    1.2.
 
     Parameters
     ----------
@@ -90,7 +91,9 @@ class MethodPlanner:
             self._left -= 1
             return current
         particles = (r_in, v_in, r_out, v_out)
-        self.current = self._search(batch, particles) if self.current is None else self._check(batch, particles)
+        self.current = (
+            self._search(batch, particles) if self.current is None else self._check(batch, particles)
+        )
         self._left = self._wait - 1
         longest = self.interval if self.current.method == "mehler" else self.interval * LONGEST_PATIENCE
         self._wait = min(2 * self._wait, longest)
@@ -110,14 +113,20 @@ class MethodPlanner:
         if self._checks >= CHECKS_PER_SEARCH:
             return self._search(batch, particles, GAIN_TO_STAY)
         r_in, v_in, r_out, v_out = (to_numpy(a) for a in particles)
-        found = approximate(current.approximation.expansion, Nodes(r_in, v_in), Nodes(r_out, v_out), self.rtol)
+        found = approximate(
+            current.approximation.expansion, Nodes(r_in, v_in), Nodes(r_out, v_out), self.rtol
+        )
         if found is None or not found.estimate <= self.rtol:
             return self._research(batch, particles)
         costs = self.costs or (NOMINAL if self.method == "mehler" else machine_costs(particles[0]))
         moved = follow(current, found, particles[0], batch, costs)
         assert moved.seconds is not None
         assert moved.direct_seconds is not None
-        slower = current.seconds is not None and moved.batch == current.batch and moved.seconds > 1.2 * current.seconds
+        slower = (
+            current.seconds is not None
+            and moved.batch == current.batch
+            and moved.seconds > 1.2 * current.seconds
+        )
         if slower or (self.method == "auto" and moved.seconds * GAIN_TO_STAY > moved.direct_seconds):
             return self._research(batch, particles)
         return moved

@@ -25,7 +25,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 NEURON_FACTOR = 30.0
 # The sampled estimate has to stay this far under rtol.
 SAFETY = 0.8
-# Particles that stand for a node set while expansions are compared, and rows and columns of a sampled estimate.
+# Particles that stand for a node set while expansions are compared, and rows and columns of a sampled
+# estimate.
 SUBSAMPLE = 1024
 SAMPLES = 160
 MOST_FEATURES = 4096
@@ -36,7 +37,8 @@ MOST_GROWTH = 2.0
 
 
 class Found(NamedTuple):
-    """An approximation that keeps the tolerance; errors are relative to |W|_F, that of a neuron to its mean square."""
+    """An approximation that keeps the tolerance; errors are relative to |W|_F, that of a neuron to its mean
+    square."""
 
     approximation: Approximation
     certificate: float
@@ -89,7 +91,8 @@ def normal_features(rates: Array, rtol: float, most: int) -> int | None:
 def find_approximation(
     inputs: Nodes, outputs: Nodes, rtol: float, most: int, cost: Callable[[int, int, int], float]
 ) -> Found | None:
-    """The approximation of least ``cost(P, left-out inputs, left-out outputs)`` with at most ``most`` features."""
+    """The approximation of least ``cost(P, left-out inputs, left-out outputs)`` with at most ``most``
+    features."""
     rng = np.random.default_rng(0)
     norm = error.sampled_norm(inputs, outputs, SAMPLES, rng)
     most = min(most, MOST_FEATURES)
@@ -144,8 +147,8 @@ def choose_outside(
 ) -> tuple[Array, Array]:
     """Masks of the particles whose squared neuron bound would exceed its limit."""
     outside_in, outside_out = np.zeros(len(e_in), dtype=bool), np.zeros(len(e_out), dtype=bool)
-    # Leaving out the first batch lowers everybody's bound; the second round takes some of it back in, and the third
-    # leaves out whoever that brings over the limit, so the bounds hold for the set as it ends.
+    # Leaving out the first batch lowers everybody's bound; the second round takes some of it back in, and the
+    # third leaves out whoever that brings over the limit, so the bounds hold for the set as it ends.
     for _ in range(3):
         spill_in = error.spill(np.where(outside_in, 0, e_in), v_in)
         spill_out = error.spill(np.where(outside_out, 0, e_out), v_out)
@@ -167,23 +170,33 @@ def _thin(a: Array, most: int) -> Array:
 class _Candidates:
     """Expansions of growing size in one frame, compared on a part of the particles."""
 
-    def __init__(self, frame: Frame, count: int, inputs: Nodes, outputs: Nodes, rtol: float, norm: float) -> None:
+    def __init__(
+        self, frame: Frame, count: int, inputs: Nodes, outputs: Nodes, rtol: float, norm: float
+    ) -> None:
         self.frame, self.rtol = frame, rtol
         self.degrees, weights = ranked_degrees(frame.rates, count)
         steps = np.flatnonzero(np.diff(weights, append=np.inf) > 1e-9) + 1
         steps = steps[steps <= max(count, steps[0])]
         # Sizes 6 % apart are as many as matter.
-        self.sizes = [int(p) for k, p in enumerate(steps) if k == 0 or k == len(steps) - 1 or _is_step(steps, k)]
-        self.inputs, self.outputs = (Nodes(_thin(s.r, SUBSAMPLE), _thin(s.v, SUBSAMPLE)) for s in (inputs, outputs))
+        self.sizes = [
+            int(p) for k, p in enumerate(steps) if k == 0 or k == len(steps) - 1 or _is_step(steps, k)
+        ]
+        self.inputs, self.outputs = (
+            Nodes(_thin(s.r, SUBSAMPLE), _thin(s.v, SUBSAMPLE)) for s in (inputs, outputs)
+        )
         self.totals = len(inputs.r), len(outputs.r)
-        self.shares = tuple(len(s.r) / total for s, total in zip((self.inputs, self.outputs), self.totals, strict=True))
+        self.shares = tuple(
+            len(s.r) / total for s, total in zip((self.inputs, self.outputs), self.totals, strict=True)
+        )
         # Of the part's own neurons and sums: the norm of the part of W that the picked particles span.
         self.norm = norm * math.sqrt(self.shares[0] * self.shares[1])
         self._e_in, self._e_out = (self._residuals(s.r) for s in (self.inputs, self.outputs))  # [sizes, S]
 
     def expansion(self, features: int) -> Expansion:
         """The expansion with the first ``features`` of the ranked degrees."""
-        return make_expansion(self.frame.centre, self.frame.rotation, self.frame.rates, self.degrees[:features])
+        return make_expansion(
+            self.frame.centre, self.frame.rotation, self.frame.rates, self.degrees[:features]
+        )
 
     def by_cost(self, cost: Callable[[int, int, int], float]) -> list[int]:
         """Sizes that seem to keep the tolerance, cheapest first."""
@@ -200,7 +213,9 @@ class _Candidates:
                 break
             outside = self._outside(k)
             if max(mask.mean() for mask in outside) <= MOST_OUTSIDE:
-                counts = [round(mask.mean() * total) for mask, total in zip(outside, self.totals, strict=True)]
+                counts = [
+                    round(mask.mean() * total) for mask, total in zip(outside, self.totals, strict=True)
+                ]
                 priced.append((cost(self.sizes[k], *counts), self.sizes[k]))
         return [size for _, size in sorted(priced)]
 
@@ -221,12 +236,16 @@ class _Candidates:
         return choose_outside(self._e_in[k], self.inputs.v, self._e_out[k], self.outputs.v, *limits)
 
     def _error(self, k: int) -> float:
-        """Estimated relative error with the left-out particles exact."""
+        """Estimated relative error with the left-out particles exact; infinite if they are too many."""
         outside_in, outside_out = self._outside(k)
+        if max(outside_in.mean(), outside_out.mean()) > MOST_OUTSIDE:
+            return math.inf
         e_in, e_out = np.where(outside_in, 0, self._e_in[k]), np.where(outside_out, 0, self._e_out[k])
         rng = np.random.default_rng(2)
         expansion = self.expansion(self.sizes[k])
-        return error.sampled_error(expansion, self.inputs, e_in, self.outputs, e_out, SAMPLES, rng) / self.norm
+        return (
+            error.sampled_error(expansion, self.inputs, e_in, self.outputs, e_out, SAMPLES, rng) / self.norm
+        )
 
 
 def _is_step(steps: Array, k: int) -> bool:
