@@ -43,7 +43,9 @@ def select_room(x: Array) -> Room:
 
         return room
     if compat.is_cupy_array(x):
-        raise TypeError("x: got a CuPy array, but this version has no CuPy kernels")
+        from pn_gpu.kernels import cuda
+
+        return cuda
     if compat.is_torch_array(x) and x.device.type != "cpu":
         raise TypeError(f"x: got a torch tensor on {x.device}, but this version has kernels for the CPU only")
     from pn_gpu.kernels.numpy import bridge

@@ -1,0 +1,47 @@
+// What a forward block computes and where its sums go.
+
+#pragma once
+
+#include "primitives.cuh"
+
+// The block's place in the grid, and the input particles it sums over.
+struct ForwardBlock {
+    int row0;     // of x and z
+    int output0;  // column of z
+    int split;
+    int first, last;  // input particles [first, last), `first` a multiple of the depth
+
+    __device__ ForwardBlock(int batch, int inputs, int outputs, int splits, int rows_per_block, int outputs_per_block, int depth) {
+        int output_tiles = (outputs + outputs_per_block - 1) / outputs_per_block;
+        int batch_tiles = (batch + rows_per_block - 1) / rows_per_block;
+        unsigned block = blockIdx.x;
+        output0 = (int)(block % output_tiles) * outputs_per_block;
+        block /= output_tiles;
+        row0 = (int)(block % batch_tiles) * rows_per_block;
+        split = (int)(block / batch_tiles);
+        int steps = (inputs + depth - 1) / depth;
+        first = (int)((long long)steps * split / splits) * depth;
+        last = (int)((long long)steps * (split + 1) / splits) * depth;
+        if (last > inputs) last = inputs;
+    }
+};
+
+struct ForwardOutput {
+    const T* bias;  // [outputs] or null
+    Scalar* z;      // [batch, outputs]
+    T* partial;     // [splits, batch, outputs], or null where the sum is not split
+    int batch;
+    int outputs;
+    int splits;
+
+    // Take `sum`, this block's part of z[row][output].
+    __device__ void put(int split, int row, int output, T sum) const {
+        if (row >= batch || output >= outputs) return;
+        long long element = (long long)row * outputs + output;
+        if (partial) {
+            partial[(long long)split * batch * outputs + element] = sum;
+        } else {
+            z[element] = narrow(bias ? sum + bias[output] : sum);
+        }
+    }
+};
