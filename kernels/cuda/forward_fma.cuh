@@ -22,8 +22,9 @@ __device__ inline void forward_few(const Matrix x, const NodeSet in, const NodeS
 #pragma unroll
     for (int o = 0; o < OUTPUTS; ++o) {
         own[o] = out.load(block.output0 + o * THREADS + threadIdx.x);
+        T start = output.start(block.split, block.output0 + o * THREADS + threadIdx.x);
 #pragma unroll
-        for (int b = 0; b < ROWS; ++b) sum[o][b] = 0;
+        for (int b = 0; b < ROWS; ++b) sum[o][b] = start;
     }
 
     auto stage = [&](int buffer, int i0) {
@@ -50,11 +51,13 @@ __device__ inline void forward_few(const Matrix x, const NodeSet in, const NodeS
             }
         }
     }
+    output.store(block.split, [&](auto put) {
 #pragma unroll
-    for (int o = 0; o < OUTPUTS; ++o)
+        for (int o = 0; o < OUTPUTS; ++o)
 #pragma unroll
-        for (int b = 0; b < ROWS; ++b)
-            output.put(block.split, block.row0 + b, block.output0 + o * THREADS + threadIdx.x, sum[o][b]);
+            for (int b = 0; b < ROWS; ++b)
+                put(block.row0 + b, block.output0 + o * THREADS + (int)threadIdx.x, sum[o][b]);
+    });
 }
 
 // Many rows: the block makes the tile of weights in shared memory and multiplies.
@@ -82,6 +85,12 @@ __device__ inline void forward_fma(const Matrix x, const NodeSet in, const NodeS
     };
 
     Product product;
+#pragma unroll
+    for (int c = 0; c < PER_THREAD_COLUMNS; ++c) {
+        T start = output.start(block.split, block.output0 + Product::column(c));
+#pragma unroll
+        for (int r = 0; r < PER_THREAD_ROWS; ++r) product.sum[r][c] = start;
+    }
     stage(0, block.first);
     for (int i0 = block.first, buffer = 0; i0 < block.last; i0 += DEPTH, buffer ^= 1) {
         wait_for_copies<0>();
@@ -93,11 +102,13 @@ __device__ inline void forward_fma(const Matrix x, const NodeSet in, const NodeS
         __syncthreads();
         product.add(x_tile[buffer], w_tile);
     }
+    output.store(block.split, [&](auto put) {
 #pragma unroll
-    for (int r = 0; r < PER_THREAD_ROWS; ++r)
+        for (int r = 0; r < PER_THREAD_ROWS; ++r)
 #pragma unroll
-        for (int c = 0; c < PER_THREAD_COLUMNS; ++c)
-            output.put(block.split, block.row0 + Product::row(r), block.output0 + Product::column(c), product.sum[r][c]);
+            for (int c = 0; c < PER_THREAD_COLUMNS; ++c)
+                put(block.row0 + Product::row(r), block.output0 + Product::column(c), product.sum[r][c]);
+    });
 }
 
 #endif

@@ -32,10 +32,12 @@ __device__ inline void forward_mma(const Matrix x, const NodeSet in, const NodeS
     for (int f = 0; f < FRAGMENTS; ++f) {
         own[f][0] = out.load(output0 + f * 16 + group);
         own[f][1] = out.load(output0 + f * 16 + group + 8);
+        T start[2] = {output.start(block.split, output0 + f * 16 + group),
+                      output.start(block.split, output0 + f * 16 + group + 8)};
 #pragma unroll
         for (int c = 0; c < ROWS / 8; ++c)
 #pragma unroll
-            for (int e = 0; e < 4; ++e) sum[f][c][e] = 0;
+            for (int e = 0; e < 4; ++e) sum[f][c][e] = start[e / 2];
     }
 
     auto stage = [&](int buffer, int i0) {
@@ -76,13 +78,15 @@ __device__ inline void forward_mma(const Matrix x, const NodeSet in, const NodeS
             }
         }
     }
+    output.store(block.split, [&](auto put) {
 #pragma unroll
-    for (int f = 0; f < FRAGMENTS; ++f)
+        for (int f = 0; f < FRAGMENTS; ++f)
 #pragma unroll
-        for (int c = 0; c < ROWS / 8; ++c)
+            for (int c = 0; c < ROWS / 8; ++c)
 #pragma unroll
-            for (int e = 0; e < 4; ++e)
-                output.put(block.split, block.row0 + c * 8 + 2 * in_group + e % 2, output0 + f * 16 + group + e / 2 * 8, sum[f][c][e]);
+                for (int e = 0; e < 4; ++e)
+                    put(block.row0 + c * 8 + 2 * in_group + e % 2, output0 + f * 16 + group + e / 2 * 8, sum[f][c][e]);
+    });
 }
 
 #endif

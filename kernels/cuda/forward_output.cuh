@@ -34,14 +34,24 @@ struct ForwardOutput {
     int outputs;
     int splits;
 
-    // Take `sum`, this block's part of z[row][output].
-    __device__ void put(int split, int row, int output, T sum) const {
-        if (row >= batch || output >= outputs) return;
-        long long element = (long long)row * outputs + output;
+    // What a sum starts from: the bias, in one of the parts.
+    __device__ T start(int split, int output) const {
+        return bias && split == 0 && output < outputs ? bias[output] : T(0);
+    }
+
+    // Store what `each` has: it calls its argument with the row, the output and the sum of every element this thread
+    // owns. The two cases are two loops, so that an element costs one branch.
+    template <class Elements>
+    __device__ void store(int split, Elements each) const {
         if (partial) {
-            partial[(long long)split * batch * outputs + element] = sum;
+            T* part = partial + (long long)split * batch * outputs;
+            each([&](int row, int output, T sum) {
+                if (row < batch && output < outputs) part[(long long)row * outputs + output] = sum;
+            });
         } else {
-            z[element] = narrow(bias ? sum + bias[output] : sum);
+            each([&](int row, int output, T sum) {
+                if (row < batch && output < outputs) z[(long long)row * outputs + output] = narrow(sum);
+            });
         }
     }
 };

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -83,7 +84,7 @@ def forward(
     )
     runtime.launch(module, _checked(Launch(plan.tile.kernel, plan.blocks, plan.tile.threads, arguments)))
     if plan.splits > 1:
-        _reduce_partial(runtime, module, partial, bias_argument, z)
+        _reduce_partial(runtime, module, partial, z)
     return z
 
 
@@ -154,7 +155,7 @@ def _bias_gradient(runtime: Runtime, module: ModuleKey, dz: Array, dtype: str) -
     if 0 in (batch, outputs):
         return runtime.zeros((outputs,), dtype)
     rows = tiles.plan_rows(batch)
-    partial = runtime.empty((tiles.ceil_div(batch, rows), 1, outputs), SUM_DTYPES[dtype])
+    partial = runtime.empty((tiles.ceil_div(batch, rows), outputs), SUM_DTYPES[dtype])
     data, stride, _ = _rows(runtime, dz)
     blocks = len(partial) * tiles.ceil_div(outputs, 128)
     runtime.launch(
@@ -163,17 +164,16 @@ def _bias_gradient(runtime: Runtime, module: ModuleKey, dz: Array, dtype: str) -
             Launch("bias_gradient", blocks, 128, (data, stride, partial, *_int32(batch, outputs, rows)))
         ),
     )
-    dbias = runtime.empty((1, outputs), dtype)
-    _reduce_partial(runtime, module, partial, NULL, dbias)
-    return dbias[0]
+    dbias = runtime.empty((outputs,), dtype)
+    _reduce_partial(runtime, module, partial, dbias)
+    return dbias
 
 
-def _reduce_partial(runtime: Runtime, module: ModuleKey, partial: Array, bias: Array, target: Array) -> None:
-    """target [rows, columns] = the sum of partial [slabs, rows, columns] over the slabs, plus bias [columns]."""
-    slabs, rows, columns = partial.shape
-    blocks = tiles.plan_elements(rows * columns)
-    arguments = (partial, bias, target, np.int32(slabs), np.int64(rows), np.int32(columns))
-    runtime.launch(module, Launch("reduce_partial", blocks, 256, arguments))
+def _reduce_partial(runtime: Runtime, module: ModuleKey, partial: Array, target: Array) -> None:
+    """Write the sum of partial [slabs, ...] over the slabs to ``target`` [...]."""
+    elements = math.prod(target.shape)
+    arguments = (partial, target, np.int32(len(partial)), np.int64(elements))
+    runtime.launch(module, Launch("reduce_partial", tiles.plan_elements(elements), 256, arguments))
 
 
 def _rows(runtime: Runtime, a: Array) -> tuple[Array, np.int64, np.int32]:
