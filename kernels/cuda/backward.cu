@@ -44,6 +44,9 @@ constexpr int ROW_PARTS = THREADS / TILE_IN, COLUMN_PARTS = THREADS / TILE_OUT;
 constexpr int STRIDE = TILE_OUT + ROW_PARTS;
 constexpr int ROW_GROUP = ROW_PARTS * COLUMN_PARTS < 32 ? 32 / (ROW_PARTS * COLUMN_PARTS) : 1;
 
+// Independent pairs that a thread has under way; double has no registers for two.
+constexpr int PAIRS_AT_ONCE = sizeof(T) == 8 ? 1 : 2;
+
 // The gradient of one particle, as far as it is summed.
 struct ParticleGradient {
     T r[DIM];
@@ -118,7 +121,7 @@ __device__ inline void make_g(GradientTiles& tiles, const Matrix& x, const Matri
     __syncthreads();
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT(THREADS == 128 ? 3 : 2))
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT(sizeof(T) == 8 ? 1 : THREADS == 128 ? 3 : 2))
     particle_gradient(const Scalar* x_data, long long x_stride, int x_aligned, const Scalar* dz_data,
                       long long dz_stride, int dz_aligned, const T* r_in, const T* v_in, const T* r_out,
                       const T* v_out, T* in_slabs, T* out_slabs, int batch, int inputs, int outputs, int tiles_down,
@@ -143,7 +146,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT(THREADS == 128 ? 
     const int column = threadIdx.x / COLUMN_PARTS, column_part = threadIdx.x % COLUMN_PARTS;
 
     for (int i0 = first_i; i0 < last_i; i0 += TILE_IN) {
-        const Particle own_in = in.load(i0 + row);
         ParticleGradient in_gradient;
         in_gradient.clear();
         for (int j0 = first_j; j0 < last_j; j0 += TILE_OUT) {
@@ -151,16 +153,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT(THREADS == 128 ? 
             out_particles.stage(out, j0, THREADS);
             make_g(tiles, x, dz, i0, j0);
 
+            const Particle own_in = in_particles[row];
             const int columns = min(TILE_OUT, outputs - j0);
-#pragma unroll 2
+#pragma unroll PAIRS_AT_ONCE
             for (int c = row_part; c < columns; c += ROW_PARTS)
                 in_gradient.add(tiles.g[row][c], own_in, out_particles[c]);
 
-            const Particle own_out = out.load(j0 + column);
+            const Particle own_out = out_particles[column];
             ParticleGradient out_gradient;
             out_gradient.clear();
             const int rows = min(TILE_IN, inputs - i0);
-#pragma unroll 2
+#pragma unroll PAIRS_AT_ONCE
             for (int e = 0; e < TILE_IN / COLUMN_PARTS; ++e) {
                 int r = (e / ROW_GROUP * COLUMN_PARTS + column_part) * ROW_GROUP + e % ROW_GROUP;
                 if (r < rows) out_gradient.add(tiles.g[r][column], own_out, in_particles[r]);

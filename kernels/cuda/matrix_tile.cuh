@@ -18,8 +18,10 @@ struct Matrix {
 template <int ROWS, int COLUMNS, int STRIDE>
 __device__ inline void stage_tile(Scalar (&tile)[ROWS][STRIDE], const Matrix& matrix, int row0, int column0, int threads) {
     constexpr int VECTOR = 16 / sizeof(Scalar);
+    constexpr int LOADS_AT_ONCE = sizeof(Scalar) == 8 ? 1 : 4;  // registers are short in double
     static_assert(COLUMNS % VECTOR == 0 && STRIDE % VECTOR == 0 && COLUMNS <= STRIDE, "rows of whole vectors");
     if (matrix.aligned) {
+#pragma unroll 1
         for (int e = threadIdx.x; e < ROWS * (COLUMNS / VECTOR); e += threads) {
             int row = e / (COLUMNS / VECTOR), column = e % (COLUMNS / VECTOR) * VECTOR;
             int left = row0 + row < matrix.rows ? matrix.columns - column0 - column : 0;
@@ -28,6 +30,7 @@ __device__ inline void stage_tile(Scalar (&tile)[ROWS][STRIDE], const Matrix& ma
             copy_vector_async(&tile[row][column], source, count);
         }
     } else {
+#pragma unroll LOADS_AT_ONCE
         for (int e = threadIdx.x; e < ROWS * COLUMNS; e += threads) {
             int row = e / COLUMNS, column = e % COLUMNS;
             bool inside = row0 + row < matrix.rows && column0 + column < matrix.columns;
