@@ -6,6 +6,7 @@ import hashlib
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from pn_gpu.kernels.cuda import source
@@ -16,9 +17,15 @@ SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno
 KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\(.*?\))?\s*(\w+)\(')
 
 
-def compiler() -> str | None:
-    """Where g++ is, or None."""
-    return shutil.which("g++")
+def missing() -> str | None:
+    """Why the kernels cannot be compiled here, or None."""
+    if sys.platform != "linux":
+        return "the shim is written for Linux"
+    if shutil.which("g++") is None:
+        return "no g++"
+    version = subprocess.run(["g++", "-dumpversion"], check=True, capture_output=True, text=True).stdout.strip()
+    # _Float16 came to x86 with GCC 12.
+    return None if int(version.split(".")[0]) >= 12 else f"g++ {version} is older than 12"
 
 
 def cpu_source(key: ModuleKey) -> str:
@@ -51,7 +58,8 @@ def build(key: ModuleKey, folder: Path, sanitize: bool = False) -> Path:
         return library
     cu_file = folder / f"{name}.cpp"
     cu_file.write_text(text)
-    command = ["g++", "-O1", "-g1", "-shared", "-fPIC", "-w", *options, str(cu_file), "-o", str(library)]
+    hidden = ("-fvisibility=hidden", "-fno-gnu-unique")
+    command = ["g++", "-O1", "-g1", "-shared", "-fPIC", "-w", *hidden, *options, str(cu_file), "-o", str(library)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         raise AssertionError(f"g++ refuses {key}:\n{result.stderr[:4000]}")

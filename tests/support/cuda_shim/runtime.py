@@ -18,15 +18,19 @@ _DTYPES = {"bfloat16": np.dtype(np.uint16)} | {
 }
 
 
-def to_bfloat16(a: np.ndarray) -> np.ndarray:
-    """The bits of ``a``, rounded to nearest, ties to even."""
+def store(a: np.ndarray, dtype: str) -> np.ndarray:
+    """``a`` rounded to nearest, ties to even."""
+    if dtype != "bfloat16":
+        return a.astype(dtype)
     bits = np.ascontiguousarray(a, np.float32).view(np.uint32)
     return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
 
 
-def from_bfloat16(a: np.ndarray) -> np.ndarray:
-    """The float32 numbers of some bits."""
-    return (a.astype(np.uint32) << 16).view(np.float32)
+def widen(a: np.ndarray) -> np.ndarray:
+    """``a`` in float64."""
+    if a.dtype == np.uint16:
+        a = (a.astype(np.uint32) << 16).view(np.float32)
+    return a.astype(np.float64)
 
 
 class ShimRuntime:
@@ -69,8 +73,7 @@ class ShimRuntime:
     def convert(self, a: np.ndarray, dtype: str) -> np.ndarray:
         if a.dtype == _DTYPES[dtype]:
             return np.ascontiguousarray(a)
-        wide = from_bfloat16(a) if a.dtype == np.uint16 else a
-        return to_bfloat16(wide) if dtype == "bfloat16" else np.ascontiguousarray(wide, _DTYPES[dtype])
+        return np.ascontiguousarray(store(widen(a), dtype))
 
     def address(self, a: np.ndarray) -> int:
         return a.ctypes.data

@@ -286,12 +286,14 @@ inline int sizes(void (*)(A...), int* result) {
 
 inline void __syncthreads() { shim::yield(shim::AT_BLOCK_BARRIER); }
 
-// The two functions that a test sees of a kernel.
+// The two functions that a test sees of a kernel. All else stays hidden in its library: the shared memory of the same
+// kernel in another dtype has the same name.
+#define SHIM_VISIBLE extern "C" __attribute__((visibility("default")))
 #define SHIM_EXPORT(kernel)                                                                                    \
     static void shim_entry_##kernel(void** arguments) { shim::call(kernel, arguments); }                       \
-    extern "C" void shim_run_##kernel(unsigned grid, unsigned block, void** arguments, int reversed) {         \
+    SHIM_VISIBLE void shim_run_##kernel(unsigned grid, unsigned block, void** arguments, int reversed) {       \
         shim::entry = shim_entry_##kernel;                                                                     \
         shim::entry_arguments = arguments;                                                                     \
         shim::run_grid(grid, block, reversed != 0);                                                            \
     }                                                                                                          \
-    extern "C" int shim_sizes_##kernel(int* result) { return shim::sizes(kernel, result); }
+    SHIM_VISIBLE int shim_sizes_##kernel(int* result) { return shim::sizes(kernel, result); }
