@@ -66,7 +66,9 @@ def select_room(x: Array) -> Room:
 
         return room
     if compat.is_cupy_array(x):
-        raise TypeError("x: got a CuPy array, but this version has no CuPy kernels")
+        from pn_gpu.kernels import cuda
+
+        return cuda
     from pn_gpu.kernels.numpy import bridge
 
     return bridge
