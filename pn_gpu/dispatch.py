@@ -75,11 +75,14 @@ def select_room(x: Array) -> Room:
 
 
 def mehler_room(x: Array) -> Any:
-    """The Mehler kernels for arrays of the library, device and dtype of ``x``."""
-    from pn_gpu.kernels import mehler
+    """The Mehler kernels for arrays of the library and device of ``x``."""
+    if is_tensor(x):
+        from pn_gpu.kernels.torch import mehler as torch_room
 
-    on_cpu = not compat.is_cupy_array(x) and (not compat.is_torch_array(x) or x.device.type == "cpu")
-    if isinstance(x, np.ndarray) or not on_cpu or compat.array_namespace(x).finfo(x.dtype).bits < 32:
+        return torch_room
+    if isinstance(x, np.ndarray) or compat.is_cupy_array(x):
+        from pn_gpu.kernels import mehler
+
         return mehler
     from pn_gpu.kernels.mehler import bridge
 

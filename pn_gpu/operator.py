@@ -184,6 +184,7 @@ def _approximation(
     # A plan reads the particles: inside a graph that is being traced there is nothing to read.
     if method == "direct" or (method == "auto" and is_traced(x)):
         return None
+    r_in, v_in, r_out, v_out = (a.detach() if is_tensor(a) else a for a in (r_in, v_in, r_out, v_out))
     plan = decide(r_in, v_in, r_out, v_out, x.shape[0], potential, method, float(rtol), single_call=True)
     return plan.approximation
 
