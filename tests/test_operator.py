@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import oracle
-from support.oracle import Case, random_case
 
 import pn_gpu as pn
 from pn_gpu.kernels import potentials
+from support import oracle
+from support.oracle import Case, random_case
 
 register_module = importlib.import_module("pn_gpu.kernels.potentials._potential")
 # Potentials without a cusp, whose rounding a transformation of the positions cannot magnify.

@@ -6,10 +6,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from support.oracle import random_case
 
 from pn_gpu.kernels import numpy as room
 from pn_gpu.kernels import potentials
+from support.oracle import random_case
 
 MB = 2**20
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.oracle import random_case
 
 from pn_gpu.kernels import numpy as room
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.numpy import threads
+from support.oracle import random_case
 
 backward_module = importlib.import_module("pn_gpu.kernels.numpy.backward")
 ROOT = Path(__file__).parents[2]

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import fake_cupy, oracle
-from support.fake_cupy import CompileException, CUDARuntimeError, FakeCupy
 
 from pn_gpu.kernels import cuda, potentials
 from pn_gpu.kernels.cuda import cupy_runtime
+from support import fake_cupy, oracle
+from support.fake_cupy import CompileException, CUDARuntimeError, FakeCupy
 
 GAUSSIAN = potentials.get("gaussian")
 

@@ -10,11 +10,11 @@ import array_api_compat
 import array_api_strict
 import numpy as np
 import pytest
+
 from pn_gpu.kernels import mehler, potentials
 from pn_gpu.kernels import numpy as direct
 from pn_gpu.kernels.dense import dense_weight
 from pn_gpu.kernels.mehler import Approximation
-
 from support import mehler as support
 from support import oracle
 
