@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import oracle
-from support.oracle import Case, random_case
 
 import pn_gpu as pn
 from pn_gpu.kernels import potentials
+from support import oracle
+from support.oracle import Case, random_case
 
 register_module = importlib.import_module("pn_gpu.kernels.potentials._potential")
 # Potentials without a cusp, whose rounding a transformation of the positions cannot magnify.
@@ -302,7 +302,7 @@ def test_none_for_an_array(name):
 @pytest.mark.parametrize("name", ["x", "r_out", "bias"])
 def test_mixed_libraries(name):
     torch = pytest.importorskip("torch")
-    with pytest.raises(TypeError, match="got .*want"):
+    with pytest.raises(TypeError, match=r"got .*want"):
         call("forward", GOOD | {name: torch.asarray(GOOD[name])})
 
 
@@ -323,5 +323,5 @@ def test_mixed_libraries(name):
 )
 def test_wrong_options(function, options, error):
     name = next(iter(options))
-    with pytest.raises(error, match=f"{name}: got .*want"):
+    with pytest.raises(error, match=rf"{name}: got .*want"):
         call(function, GOOD, **options)

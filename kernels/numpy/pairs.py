@@ -123,7 +123,6 @@ class NodePairs:
         w *= scratch
 
 
-
 def _centre(r: Array) -> Array:
     """The mean position; np.mean spends longer on its way to the same sum."""
     return np.add.reduce(r, axis=0) / r.dtype.type(max(1, len(r)))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support import oracle
-from support.oracle import random_case
 
 from pn_gpu.kernels import numpy as room
 from pn_gpu.kernels import potentials
+from support import oracle
+from support.oracle import random_case
 
 STEP = 1e-5
 

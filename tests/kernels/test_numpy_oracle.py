@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support import oracle
-from support.oracle import Case, random_case
 
 from pn_gpu.kernels import numpy as room
 from pn_gpu.kernels import potentials
+from support import oracle
+from support.oracle import Case, random_case
 
 # Rounding errors over sum |w x|.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.oracle import random_case
 
 from pn_gpu.kernels import numpy as room
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.numpy import threads
+from support.oracle import random_case
 
 backward_module = importlib.import_module("pn_gpu.kernels.numpy.backward")
 ROOT = Path(__file__).parents[2]
@@ -133,5 +133,11 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 def _run(script: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PN_GPU_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
     )

@@ -6,11 +6,11 @@ import warnings
 
 import numpy as np
 import pytest
-from support import oracle
-from support.oracle import random_case
 
 from pn_gpu.kernels import numpy as room
 from pn_gpu.kernels import potentials
+from support import oracle
+from support.oracle import random_case
 
 GAUSSIAN = potentials.get("gaussian")
 
