@@ -302,7 +302,7 @@ def test_none_for_an_array(name):
 @pytest.mark.parametrize("name", ["x", "r_out", "bias"])
 def test_mixed_libraries(name):
     torch = pytest.importorskip("torch")
-    with pytest.raises(TypeError, match="got .*want"):
+    with pytest.raises(TypeError, match=r"got .*want"):
         call("forward", GOOD | {name: torch.asarray(GOOD[name])})
 
 
@@ -323,5 +323,5 @@ def test_mixed_libraries(name):
 )
 def test_wrong_options(function, options, error):
     name = next(iter(options))
-    with pytest.raises(error, match=f"{name}: got .*want"):
+    with pytest.raises(error, match=rf"{name}: got .*want"):
         call(function, GOOD, **options)

@@ -45,9 +45,7 @@ def test_wide_layer_within_64_mb():
 
 @pytest.mark.parametrize("potential", ["gaussian", "lorentzian", "exponential"])
 def test_memory_grows_with_the_nodes_not_with_the_pairs(potential):
-    small, large = (
-        beyond_results(random_case(8, size, size, dtype="float32"), potential) for size in (1024, 4096)
-    )
+    small, large = (beyond_results(random_case(8, size, size, dtype="float32"), potential) for size in (1024, 4096))
     # Four times the nodes: at most four times the memory (plus what is constant); W alone would be 64 MB.
     assert large <= 4 * small
     assert large <= 24
@@ -60,9 +58,10 @@ def test_a_large_batch_is_taken_in_pieces():
 
 def test_results_own_their_memory():
     case = random_case(3, 40, 30)
-    for a in (room.forward(case.x, *case.particles, None, potentials.get("gaussian")), *room.backward(
-        case.dz, case.x, *case.particles, potentials.get("gaussian")
-    )):
+    for a in (
+        room.forward(case.x, *case.particles, None, potentials.get("gaussian")),
+        *room.backward(case.dz, case.x, *case.particles, potentials.get("gaussian")),
+    ):
         assert a.flags.c_contiguous
         assert a.flags.writeable
         assert not any(np.shares_memory(a, b) for b in case)

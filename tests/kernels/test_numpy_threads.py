@@ -133,5 +133,11 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 def _run(script: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PN_GPU_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
     )
