@@ -1,8 +1,8 @@
 """The one seam between the network API and the kernels.
 
-It checks arguments, picks the room of `pn_gpu.kernels` that serves the arrays it is given, and calls it. Every public
-function takes the arrays of one library (NumPy, CuPy, torch, or any CPU library of the array API standard) and returns
-arrays of the same library on the same device.
+It checks arguments, picks the room of `pn_gpu.kernels` that serves the arrays it is given, and calls it.
+Every public function takes the arrays of one library (NumPy, CuPy, torch, or any CPU library of the array API
+standard) and returns arrays of the same library on the same device.
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from pn_gpu.dispatch import check_arrays, check_particles, check_shape, mehler_room, select_room
+from pn_gpu.dispatch import check_arrays, check_particles, check_shape, is_tensor, mehler_room, select_room
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.dense import dense_weight as _dense_weight
 from pn_gpu.kernels.gradient import OperatorGradient
+from pn_gpu.kernels.mehler.expansion import Approximation
 from pn_gpu.kernels.potentials import Potential
-from pn_gpu.planning.decision import decide
-from pn_gpu.planning.plan import Plan, check_method
+from pn_gpu.planning.decision import FEWEST_WEIGHTS, decide
+from pn_gpu.planning.plan import METHODS, Plan, check_method
 
 Array = Any
+
+__all__ = ["METHODS", "dense_weight", "particle_linear", "particle_linear_backward"]
 
 
 def particle_linear(
@@ -50,10 +53,10 @@ def particle_linear(
     potential : str or Potential, default "gaussian"
         The pairwise function k(s).
     method : {"auto", "direct", "mehler"} or Plan, default "auto"
-        "direct" computes every weight, exact to the dtype. "mehler" approximates W to ``rtol`` in O(N + M), for the
-        Gaussian only; where that takes more work than W has weights it falls back to direct. "auto" takes "mehler"
-        where it is predicted to be at least 1.5 times as fast. A plan made by `plan` or a `MethodPlanner` is used as
-        it is and spares the time of planning.
+        "direct" computes every weight, exact to the dtype. "mehler" approximates W to ``rtol`` in O(N + M), for
+        the Gaussian only; where that takes more work than W has weights it falls back to direct. "auto" takes
+        "mehler" where it is predicted to be at least 1.5 times as fast. A plan made by `plan` or a
+        `MethodPlanner` is used as it is and spares the time of planning.
     rtol : float, default 1e-3
         Tolerance of |dW|_F / |W|_F of an approximate method, 0 <= rtol <= 1; 0 means direct. So |dz| is about
         rtol |z|, as are dx and the gradients of the dipoles; those of positions err 2.5 to 6 times more.
@@ -65,8 +68,8 @@ def particle_linear(
     Raises
     ------
     ValueError
-        If shapes do not fit, the arrays are on different devices, a name is unknown, or the method is "mehler" and
-        the potential is not the Gaussian or a particle is not finite.
+        If shapes do not fit, the arrays are on different devices, a name is unknown, or the method is "mehler"
+        and the potential is not the Gaussian or a particle is not finite.
     TypeError
         If an argument is no array of a supported library, or dtypes do not agree.
     """
@@ -76,12 +79,11 @@ def particle_linear(
     if bias is not None:
         check_shape("bias", bias, (r_out.shape[0],), "[M]")
     room, pairwise, matrix = select_room(x), potentials.get(potential), _as_matrix(x)
-    plan = _plan(method, rtol, pairwise, matrix, r_in, v_in, r_out, v_out)
-    if plan.approximation is None:
+    approximation = _approximation(method, rtol, pairwise, matrix, r_in, v_in, r_out, v_out)
+    if approximation is None:
         z = room.forward(matrix, r_in, v_in, r_out, v_out, bias, pairwise)
     else:
-        fast = mehler_room(x)
-        z = fast.forward(matrix, r_in, v_in, r_out, v_out, bias, pairwise, plan.approximation, room)
+        z = _fast_forward(matrix, r_in, v_in, r_out, v_out, bias, pairwise, approximation)
     return _reshape(z, (*x.shape[:-1], r_out.shape[0]))
 
 
@@ -118,7 +120,8 @@ def particle_linear_backward(
     Returns
     -------
     OperatorGradient
-        ``dx`` [..., N], ``dr_in`` [N, n], ``dv_in`` [N, d], ``dr_out`` [M, n], ``dv_out`` [M, d], ``dbias`` [M].
+        ``dx`` [..., N], ``dr_in`` [N, n], ``dv_in`` [N, d], ``dr_out`` [M, n], ``dv_out`` [M, d] and
+        ``dbias`` [M].
 
     Raises
     ------
@@ -129,18 +132,13 @@ def particle_linear_backward(
     check_particles(r_in, v_in, r_out, v_out)
     check_shape("x", x, (*x.shape[:-1], r_in.shape[0]), "[..., N]")
     check_shape("dz", dz, (*x.shape[:-1], r_out.shape[0]), "[..., M]")
-    room, pairwise, matrix, dz_matrix = (
-        select_room(x),
-        potentials.get(potential),
-        _as_matrix(x),
-        _as_matrix(dz),
-    )
-    plan = _plan(method, rtol, pairwise, matrix, r_in, v_in, r_out, v_out)
+    room, pairwise, matrix, dz_matrix = select_room(x), potentials.get(potential), _as_matrix(x), _as_matrix(dz)
+    approximation = _approximation(method, rtol, pairwise, matrix, r_in, v_in, r_out, v_out)
     arguments = (dz_matrix, matrix, r_in, v_in, r_out, v_out, pairwise, need_dx, need_particles)
-    if plan.approximation is None:
+    if approximation is None:
         gradient = room.backward(*arguments)
     else:
-        gradient = mehler_room(x).backward(*arguments, plan.approximation, room)
+        gradient = mehler_room(x).backward(*arguments, approximation, room)
     return gradient._replace(dx=_reshape(gradient.dx, x.shape)) if need_dx else gradient
 
 
@@ -169,7 +167,7 @@ def dense_weight(
     return _dense_weight(r_in, v_in, r_out, v_out, potentials.get(potential))
 
 
-def _plan(
+def _approximation(
     method: str | Plan,
     rtol: float,
     potential: Potential,
@@ -178,13 +176,41 @@ def _plan(
     v_in: Array,
     r_out: Array,
     v_out: Array,
-) -> Plan:
-    """The plan to compute the layer by; the same for its forward and its backward."""
+) -> Approximation | None:
+    """What to compute the layer by, the same for its forward and its backward; None for direct."""
     if isinstance(method, Plan):
         method.check_fits(potential, r_in, v_in, r_out)
-        return method
+        return method.approximation
     check_method(method, rtol)
-    return decide(r_in, v_in, r_out, v_out, x.shape[0], potential, method, float(rtol), single_call=True)
+    if method == "direct" or (method == "auto" and r_in.shape[0] * r_out.shape[0] <= FEWEST_WEIGHTS):
+        return None
+    plan = decide(r_in, v_in, r_out, v_out, x.shape[0], potential, method, float(rtol), single_call=True)
+    return plan.approximation
+
+
+def _fast_forward(
+    x: Array,
+    r_in: Array,
+    v_in: Array,
+    r_out: Array,
+    v_out: Array,
+    bias: Array | None,
+    potential: Potential,
+    approximation: Approximation,
+) -> Array:
+    """z by the Mehler method; torch's autograd knows its backward."""
+    fast, direct = mehler_room(x), select_room(x)
+    if not is_tensor(x):
+        return fast.forward(x, r_in, v_in, r_out, v_out, bias, potential, approximation, direct)
+    from pn_gpu.kernels.torch import through_room
+
+    def forward(*arguments: Array) -> Array:
+        return fast.forward(*arguments, potential, approximation, direct)
+
+    def backward(*arguments: Array, need_dx: bool, need_particles: bool) -> OperatorGradient:
+        return fast.backward(*arguments, potential, need_dx, need_particles, approximation, direct)
+
+    return through_room(forward, backward, x, r_in, v_in, r_out, v_out, bias)
 
 
 def _as_matrix(a: Array) -> Array:
@@ -193,4 +219,6 @@ def _as_matrix(a: Array) -> Array:
 
 
 def _reshape(a: Array, shape: tuple[int, ...]) -> Array:
-    return a if tuple(a.shape) == tuple(shape) else array_namespace(a).reshape(a, shape)
+    if tuple(a.shape) == tuple(shape):
+        return a
+    return a.reshape(shape) if is_tensor(a) else array_namespace(a).reshape(a, shape)

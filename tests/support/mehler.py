@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import factorial
 
 import numpy as np
+
 from pn_gpu.kernels.mehler import Approximation, Expansion
 from pn_gpu.kernels.mehler.expansion import make_expansion, ranked_degrees, rate
 

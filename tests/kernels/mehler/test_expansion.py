@@ -6,10 +6,10 @@ import itertools
 
 import numpy as np
 import pytest
+
 from pn_gpu.kernels.mehler import error
 from pn_gpu.kernels.mehler.expansion import make_expansion, ranked_degrees, rate
 from pn_gpu.kernels.mehler.features import NodeFeatures
-
 from support import mehler as support
 from support import oracle
 
