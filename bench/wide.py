@@ -67,9 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--widths", action="store_true", help="cost against width, with a plot")
     parser.add_argument("--rounds", type=int, default=9, help="rounds per case (default: 9)")
     parser.add_argument("--rtol", type=float, default=1e-3, help="tolerance (default: 1e-3)")
-    parser.add_argument(
-        "--sizes", type=int, nargs="+", default=[1024, 4096, 16384], help="N = M of the table"
-    )
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1024, 4096, 16384], help="N = M of the table")
     parser.add_argument("--no-files", action="store_true", help="print only")
 
 
@@ -93,13 +91,12 @@ def table(args: argparse.Namespace) -> None:
     )
     for n, spread in CASES:
         for width in args.sizes:
-            row = _compare(
-                n, spread, width, 128, args.rtol, max(args.rounds // (3 if width > 8192 else 1), 3)
-            )
+            row = _compare(n, spread, width, 128, args.rtol, max(args.rounds // (3 if width > 8192 else 1), 3))
             rows.append(row)
             print(
                 f"{n:2} {spread:4} {width:6} {row.features:5} {row.exact:6} {row.dense_ms:9.1f} "
-                f"{row.mehler_ms:9.2f} {row.ratio:6.1f}x {row.planned_ratio:8.1f}x {row.z_error:8.1e} {row.gradient_error:14.1e}",
+                f"{row.mehler_ms:9.2f} {row.ratio:6.1f}x {row.planned_ratio:8.1f}x "
+                f"{row.z_error:8.1e} {row.gradient_error:14.1e}",
                 flush=True,
             )
     if not args.no_files:
@@ -122,9 +119,7 @@ def million(args: argparse.Namespace) -> None:
     assert np.isfinite(gradient.dr_in).all()
     error = pn.approximation_error(*layer.particles, plan=plan)
     print(plan)
-    print(
-        f"plan {planned - start:.2f} s, forward and backward {done - planned:.2f} s, together {done - start:.2f} s"
-    )
+    print(f"plan {planned - start:.2f} s, forward and backward {done - planned:.2f} s, together {done - start:.2f} s")
     print(f"peak memory of the process {peak / 1e9:.2f} GB, inputs and results included; W would be 4 TB")
     print(f"measured error {error.estimate:.1e}, at most {error.certificate:.1e}")
     if not args.no_files:
@@ -146,18 +141,11 @@ def widths(args: argparse.Namespace) -> None:
     """Seconds of a training step against the width, Mehler and dense."""
     batch, rows = 16, []
     for width in WIDTHS:
-        layer = _make_layer(2, 0.5, width, batch)
-        plan = pn.plan(*layer.particles, batch=batch, method="mehler", rtol=args.rtol)
-        rows.append(
-            ("mehler", width, _best(lambda: _step(layer, plan), args.rounds if width < 100_000 else 3))
-        )  # noqa: B023
-        print(f"mehler {width:8} {rows[-1][2] * 1e3:10.2f} ms  P={plan.features}", flush=True)
+        rows.append(("mehler", width, _mehler_seconds(width, batch, args.rtol, args.rounds if width < 1e5 else 3)))
+        print(f"mehler {width:8} {rows[-1][2] * 1e3:10.2f} ms", flush=True)
     for width in DENSE_WIDTHS:
-        layer = _make_layer(2, 0.5, width, batch)
-        w = np.random.default_rng(0).standard_normal((width, width), dtype=np.float32)
-        rows.append(("dense", width, _best(lambda: _dense_step(layer, w), args.rounds)))  # noqa: B023
+        rows.append(("dense", width, _dense_seconds(width, batch, args.rounds)))
         print(f"dense  {width:8} {rows[-1][2] * 1e3:10.2f} ms", flush=True)
-        del w
     for name in ("mehler", "dense"):
         points = [(width, seconds) for method, width, seconds in rows if method == name and width >= 4000]
         logs = np.log([[a, b] for a, b in points])
@@ -191,21 +179,24 @@ def _dense_step(layer: Layer, w: np.ndarray) -> None:
     layer.dz.sum(axis=0)
 
 
+def _mehler_seconds(width: int, batch: int, rtol: float, rounds: int) -> float:
+    layer = _make_layer(2, 0.5, width, batch)
+    plan = pn.plan(*layer.particles, batch=batch, method="mehler", rtol=rtol)
+    return _best(lambda: _step(layer, plan), rounds)
+
+
+def _dense_seconds(width: int, batch: int, rounds: int) -> float:
+    layer = _make_layer(2, 0.5, width, batch)
+    w = np.random.default_rng(0).standard_normal((width, width), dtype=np.float32)
+    return _best(lambda: _dense_step(layer, w), rounds)
+
+
 def _compare(n: int, spread: float, width: int, batch: int, rtol: float, rounds: int) -> Row:
     layer = _make_layer(n, spread, width, batch)
     plan = pn.plan(*layer.particles, batch=batch, method="mehler", rtol=rtol)
     w = np.random.default_rng(1).standard_normal((width, width), dtype=np.float32)
-    times: list[tuple[float, float, float]] = []
-    for _ in range(rounds + 1):
-        times.append(
-            (
-                _best(lambda: _dense_step(layer, w), 1),
-                _best(lambda: _step(layer, plan), 1),
-                _best(lambda: _step(layer, "mehler", rtol), 1),
-            )
-        )
-    times = times[1:]
-    del w
+    steps = (lambda: _dense_step(layer, w), lambda: _step(layer, plan), lambda: _step(layer, "mehler", rtol))
+    times = [tuple(_best(step, 1) for step in steps) for _ in range(rounds + 1)][1:]
     z_error, gradient_error = _errors(layer, plan)
     return Row(
         n,
@@ -214,9 +205,7 @@ def _compare(n: int, spread: float, width: int, batch: int, rtol: float, rounds:
         batch,
         rtol,
         plan.features,
-        0
-        if plan.approximation is None
-        else len(plan.approximation.outside_in) + len(plan.approximation.outside_out),
+        0 if plan.approximation is None else len(plan.approximation.outside_in) + len(plan.approximation.outside_out),
         statistics.median(t[0] for t in times) * 1e3,
         statistics.median(t[1] for t in times) * 1e3,
         statistics.median(t[0] / t[1] for t in times),
@@ -264,9 +253,7 @@ def _machine() -> str:
     model = platform.processor() or platform.machine()
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo") as lines:
-            model = next(
-                (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model
-            )
+            model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
     return (
         f"{model}, {num_threads()} cores, Python {platform.python_version()}, "
         f"NumPy {np.__version__}, pn_gpu {pn.__version__}"
@@ -323,8 +310,6 @@ def _plot(rows: list[tuple[str, int, float]], batch: int, rtol: float) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     run(parser.parse_args())

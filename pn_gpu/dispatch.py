@@ -120,9 +120,7 @@ def check_arrays(**arrays: Array) -> None:
         if a.dtype != reference.dtype:
             raise TypeError(f"{name}: got dtype {a.dtype}, want {reference.dtype} like {first}")
         if compat.device(a) != compat.device(reference):
-            raise ValueError(
-                f"{name}: got device {compat.device(a)}, want {compat.device(reference)} like {first}"
-            )
+            raise ValueError(f"{name}: got device {compat.device(a)}, want {compat.device(reference)} like {first}")
     if isinstance(reference, np.ndarray) and reference.dtype not in (np.float32, np.float64):
         raise TypeError(f"{first}: got dtype {reference.dtype}, want float32 or float64 on the CPU")
 
@@ -131,14 +129,10 @@ def check_particles(r_in: Array, v_in: Array, r_out: Array, v_out: Array) -> Non
     """Raise a ValueError unless the particles are [N, n], [N, d], [M, n] and [M, d]."""
     for name, a in (("r_in", r_in), ("v_in", v_in), ("r_out", r_out), ("v_out", v_out)):
         if a.ndim != 2 or a.shape[1] < 1:
-            raise ValueError(
-                f"{name}: got shape {tuple(a.shape)}, want two dimensions [particles, components >= 1]"
-            )
+            raise ValueError(f"{name}: got shape {tuple(a.shape)}, want two dimensions [particles, components >= 1]")
     check_shape("v_in", v_in, (r_in.shape[0], v_in.shape[1]), "[N, d] with the N of r_in")
     check_shape("r_out", r_out, (r_out.shape[0], r_in.shape[1]), "[M, n] with the n of r_in")
-    check_shape(
-        "v_out", v_out, (r_out.shape[0], v_in.shape[1]), "[M, d] with the M of r_out and the d of v_in"
-    )
+    check_shape("v_out", v_out, (r_out.shape[0], v_in.shape[1]), "[M, d] with the M of r_out and the d of v_in")
 
 
 def check_shape(name: str, a: Array, want: tuple[int, ...], meaning: str) -> None:

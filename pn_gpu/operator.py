@@ -18,10 +18,12 @@ from pn_gpu.kernels.dense import dense_weight as _dense_weight
 from pn_gpu.kernels.gradient import OperatorGradient
 from pn_gpu.kernels.mehler.expansion import Approximation
 from pn_gpu.kernels.potentials import Potential
-from pn_gpu.planning.decision import decide
-from pn_gpu.planning.plan import Plan, check_method
+from pn_gpu.planning.decision import FEWEST_WEIGHTS, decide
+from pn_gpu.planning.plan import METHODS, Plan, check_method
 
 Array = Any
+
+__all__ = ["METHODS", "dense_weight", "particle_linear", "particle_linear_backward"]
 
 
 def particle_linear(
@@ -51,10 +53,10 @@ def particle_linear(
     potential : str or Potential, default "gaussian"
         The pairwise function k(s).
     method : {"auto", "direct", "mehler"} or Plan, default "auto"
-        "direct" computes every weight, exact to the dtype. "mehler" approximates W to ``rtol`` in O(N + M), for the
-        Gaussian only; where that takes more work than W has weights it falls back to direct. "auto" takes "mehler"
-        where it is predicted to be at least 1.5 times as fast. A plan made by `plan` or a `MethodPlanner` is used as
-        it is and spares the time of planning.
+        "direct" computes every weight, exact to the dtype. "mehler" approximates W to ``rtol`` in O(N + M), for
+        the Gaussian only; where that takes more work than W has weights it falls back to direct. "auto" takes
+        "mehler" where it is predicted to be at least 1.5 times as fast. A plan made by `plan` or a
+        `MethodPlanner` is used as it is and spares the time of planning.
     rtol : float, default 1e-3
         Tolerance of |dW|_F / |W|_F of an approximate method, 0 <= rtol <= 1; 0 means direct. So |dz| is about
         rtol |z|, as are dx and the gradients of the dipoles; those of positions err 2.5 to 6 times more.
@@ -66,8 +68,8 @@ def particle_linear(
     Raises
     ------
     ValueError
-        If shapes do not fit, the arrays are on different devices, a name is unknown, or the method is "mehler" and
-        the potential is not the Gaussian or a particle is not finite.
+        If shapes do not fit, the arrays are on different devices, a name is unknown, or the method is "mehler"
+        and the potential is not the Gaussian or a particle is not finite.
     TypeError
         If an argument is no array of a supported library, or dtypes do not agree.
     """
@@ -182,7 +184,8 @@ def _approximation(
         return method.approximation
     check_method(method, rtol)
     # A plan reads the particles: inside a graph that is being traced there is nothing to read.
-    if method == "direct" or (method == "auto" and is_traced(x)):
+    small = r_in.shape[0] * r_out.shape[0] <= FEWEST_WEIGHTS
+    if method == "direct" or (method == "auto" and (small or is_traced(x))):
         return None
     r_in, v_in, r_out, v_out = (a.detach() if is_tensor(a) else a for a in (r_in, v_in, r_out, v_out))
     plan = decide(r_in, v_in, r_out, v_out, x.shape[0], potential, method, float(rtol), single_call=True)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import array_api_compat as compat
 import numpy as np
+
 from pn_gpu.kernels.numpy.threads import num_threads, parallel_map
 
 Array = Any

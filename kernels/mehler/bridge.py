@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
+
 from pn_gpu.kernels import mehler
 from pn_gpu.kernels import numpy as direct_room
 from pn_gpu.kernels.gradient import OperatorGradient

@@ -18,6 +18,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from pn_gpu.kernels.mehler.arrays import Library
 from pn_gpu.kernels.mehler.expansion import Expansion
 from pn_gpu.kernels.mehler.features import NodeFeatures

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+
 from pn_gpu.kernels.mehler.arrays import Library
 from pn_gpu.kernels.mehler.expansion import Expansion
 
@@ -86,9 +87,7 @@ class NodeFeatures:
         for axis, blocks in enumerate(self.expansion.levels, start=1):
             extended = work.products[axis - 1][:, :width]
             for prefix, start, count in blocks:
-                self.library.multiply(
-                    f[:count, axis, :], product[prefix, :], extended[start : start + count, :]
-                )
+                self.library.multiply(f[:count, axis, :], product[prefix, :], extended[start : start + count, :])
             product = extended
         return product
 
@@ -115,15 +114,11 @@ class NodeFeatures:
         self.library.multiply(phi[None, :, :], v[:, None, :], folded)
         return self.library.cast(_merge_rows(self.library, folded), self.library.product_dtype)
 
-    def pull_back(
-        self, gradient: Array, phi: Array, u: Array, v: Array, work: Workspace
-    ) -> tuple[Array, Array]:
+    def pull_back(self, gradient: Array, phi: Array, u: Array, v: Array, work: Workspace) -> tuple[Array, Array]:
         """dr^T [n, BN] and dv^T [d, BN] from the gradient [d, P, BN] of the folded features."""
         library, expansion = self.library, self.expansion
         dv = library.sum_of_products(gradient, phi)
-        pull = library.weighted_sum(
-            gradient, v, work.gathered[2][:, : u.shape[1]]
-        )  # sum_d v_d dA_da: [P, BN]
+        pull = library.weighted_sum(gradient, v, work.gathered[2][:, : u.shape[1]])  # sum_d v_d dA_da: [P, BN]
         along = library.xp.sum(v * dv, axis=0)  # sum_a pull_a Phi_a
         du = library.empty(*u.shape)
         for axis in range(expansion.num_axes):

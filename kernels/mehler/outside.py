@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
+
 from pn_gpu.kernels.gradient import OperatorGradient
 from pn_gpu.kernels.mehler.arrays import put_columns, put_rows, take
 from pn_gpu.kernels.mehler.expansion import Approximation
@@ -63,14 +64,10 @@ def add_outside_forward(
     """z [B, M] with what the expansion leaves out."""
     rows, columns = approximation.outside_in, approximation.outside_out
     if len(rows):
-        z += direct.forward(
-            take(x, rows, axis=1), take(r_in, rows), take(v_in, rows), r_out, v_out, None, potential
-        )
+        z += direct.forward(take(x, rows, axis=1), take(r_in, rows), take(v_in, rows), r_out, v_out, None, potential)
     if len(columns):
         bias_columns = None if bias is None else take(bias, columns)
-        exact = direct.forward(
-            x, r_in, v_in, take(r_out, columns), take(v_out, columns), bias_columns, potential
-        )
+        exact = direct.forward(x, r_in, v_in, take(r_out, columns), take(v_out, columns), bias_columns, potential)
         put_columns(z, columns, exact)
     return z
 
@@ -128,9 +125,7 @@ def add_outside_backward(
     return gradient
 
 
-def _merge(
-    whole: Array, addend: Array | None, own: np.ndarray[Any, Any], replacement: Array | None, put: Any
-) -> None:
+def _merge(whole: Array, addend: Array | None, own: np.ndarray[Any, Any], replacement: Array | None, put: Any) -> None:
     """Add ``addend`` to ``whole``, then put ``replacement`` where the left-out particles are."""
     if addend is not None:
         whole += addend

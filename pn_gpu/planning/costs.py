@@ -47,9 +47,7 @@ class Costs:
         """Predicted seconds of a training step with ``features`` features and some particles left out of
         them."""
         values = (num_in + num_out) * features
-        seconds = self.mehler_call + values * (
-            (1 + dim) * self.mehler_feature + dim * batch * self.mehler_product
-        )
+        seconds = self.mehler_call + values * ((1 + dim) * self.mehler_feature + dim * batch * self.mehler_product)
         if outside_in:
             seconds += NARROW * self.direct(batch, outside_in, num_out)
         if outside_out:

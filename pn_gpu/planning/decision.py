@@ -153,9 +153,7 @@ class _Layer:
             xp = compat.array_namespace(a)
             if not bool(xp.all(xp.isfinite(a))):
                 if self.method == "mehler":
-                    raise ValueError(
-                        f'{name}: got a value that is not finite, want finite particles with "mehler"'
-                    )
+                    raise ValueError(f'{name}: got a value that is not finite, want finite particles with "mehler"')
                 return f"{name} is not finite"
         return ""
 
@@ -236,9 +234,7 @@ def _hopeless(
     search = SEARCH_SECONDS + (num_in + num_out) * expected * SEARCH_SECONDS_PER_VALUE
     # Forward and backward plan once each.
     step = costs.mehler(layer.batch, num_in, num_out, dim, expected) + 2 * search
-    if step * gain > direct_seconds or (
-        step * 2 * gain > direct_seconds and 2 * search > 0.1 * direct_seconds
-    ):
+    if step * gain > direct_seconds or (step * 2 * gain > direct_seconds and 2 * search > 0.1 * direct_seconds):
         return f"planning a single call takes {search * 1e3:.0f} ms, too long for its gain"
     return ""
 

@@ -98,9 +98,7 @@ class Plan:
             ]
         if self.seconds is not None and self.direct_seconds is not None:
             rows.append(("predicted step", f"{_time(self.seconds)} (direct {_time(self.direct_seconds)})"))
-        rows.append(
-            ("workspace", f"{_bytes(self.workspace)} (a stored W {_bytes(num_in * num_out * self.itemsize)})")
-        )
+        rows.append(("workspace", f"{_bytes(self.workspace)} (a stored W {_bytes(num_in * num_out * self.itemsize)})"))
         return "\n".join(f"{name:16} {text}" for name, text in rows)
 
     def check_fits(self, potential: Potential, r_in: Array, v_in: Array, r_out: Array) -> None:
@@ -162,9 +160,7 @@ def plan(
     check_method(method, rtol)
     if costs is not None and not isinstance(costs, Costs):
         raise TypeError(f"costs: got {type(costs).__name__}, want Costs")
-    return decide(
-        r_in, v_in, r_out, v_out, batch, potentials.get(potential), method, float(rtol), costs=costs
-    )
+    return decide(r_in, v_in, r_out, v_out, batch, potentials.get(potential), method, float(rtol), costs=costs)
 
 
 def check_method(method: str, rtol: float) -> None:

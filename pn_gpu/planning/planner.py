@@ -91,9 +91,7 @@ class MethodPlanner:
             self._left -= 1
             return current
         particles = (r_in, v_in, r_out, v_out)
-        self.current = (
-            self._search(batch, particles) if self.current is None else self._check(batch, particles)
-        )
+        self.current = self._search(batch, particles) if self.current is None else self._check(batch, particles)
         self._left = self._wait - 1
         longest = self.interval if self.current.method == "mehler" else self.interval * LONGEST_PATIENCE
         self._wait = min(2 * self._wait, longest)
@@ -113,20 +111,14 @@ class MethodPlanner:
         if self._checks >= CHECKS_PER_SEARCH:
             return self._search(batch, particles, GAIN_TO_STAY)
         r_in, v_in, r_out, v_out = (to_numpy(a) for a in particles)
-        found = approximate(
-            current.approximation.expansion, Nodes(r_in, v_in), Nodes(r_out, v_out), self.rtol
-        )
+        found = approximate(current.approximation.expansion, Nodes(r_in, v_in), Nodes(r_out, v_out), self.rtol)
         if found is None or not found.estimate <= self.rtol:
             return self._research(batch, particles)
         costs = self.costs or (NOMINAL if self.method == "mehler" else machine_costs(particles[0]))
         moved = follow(current, found, particles[0], batch, costs)
         assert moved.seconds is not None
         assert moved.direct_seconds is not None
-        slower = (
-            current.seconds is not None
-            and moved.batch == current.batch
-            and moved.seconds > 1.2 * current.seconds
-        )
+        slower = current.seconds is not None and moved.batch == current.batch and moved.seconds > 1.2 * current.seconds
         if slower or (self.method == "auto" and moved.seconds * GAIN_TO_STAY > moved.direct_seconds):
             return self._research(batch, particles)
         return moved

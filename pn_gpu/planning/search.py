@@ -170,33 +170,23 @@ def _thin(a: Array, most: int) -> Array:
 class _Candidates:
     """Expansions of growing size in one frame, compared on a part of the particles."""
 
-    def __init__(
-        self, frame: Frame, count: int, inputs: Nodes, outputs: Nodes, rtol: float, norm: float
-    ) -> None:
+    def __init__(self, frame: Frame, count: int, inputs: Nodes, outputs: Nodes, rtol: float, norm: float) -> None:
         self.frame, self.rtol = frame, rtol
         self.degrees, weights = ranked_degrees(frame.rates, count)
         steps = np.flatnonzero(np.diff(weights, append=np.inf) > 1e-9) + 1
         steps = steps[steps <= max(count, steps[0])]
         # Sizes 6 % apart are as many as matter.
-        self.sizes = [
-            int(p) for k, p in enumerate(steps) if k == 0 or k == len(steps) - 1 or _is_step(steps, k)
-        ]
-        self.inputs, self.outputs = (
-            Nodes(_thin(s.r, SUBSAMPLE), _thin(s.v, SUBSAMPLE)) for s in (inputs, outputs)
-        )
+        self.sizes = [int(p) for k, p in enumerate(steps) if k == 0 or k == len(steps) - 1 or _is_step(steps, k)]
+        self.inputs, self.outputs = (Nodes(_thin(s.r, SUBSAMPLE), _thin(s.v, SUBSAMPLE)) for s in (inputs, outputs))
         self.totals = len(inputs.r), len(outputs.r)
-        self.shares = tuple(
-            len(s.r) / total for s, total in zip((self.inputs, self.outputs), self.totals, strict=True)
-        )
+        self.shares = tuple(len(s.r) / total for s, total in zip((self.inputs, self.outputs), self.totals, strict=True))
         # Of the part's own neurons and sums: the norm of the part of W that the picked particles span.
         self.norm = norm * math.sqrt(self.shares[0] * self.shares[1])
         self._e_in, self._e_out = (self._residuals(s.r) for s in (self.inputs, self.outputs))  # [sizes, S]
 
     def expansion(self, features: int) -> Expansion:
         """The expansion with the first ``features`` of the ranked degrees."""
-        return make_expansion(
-            self.frame.centre, self.frame.rotation, self.frame.rates, self.degrees[:features]
-        )
+        return make_expansion(self.frame.centre, self.frame.rotation, self.frame.rates, self.degrees[:features])
 
     def by_cost(self, cost: Callable[[int, int, int], float]) -> list[int]:
         """Sizes that seem to keep the tolerance, cheapest first."""
@@ -213,9 +203,7 @@ class _Candidates:
                 break
             outside = self._outside(k)
             if max(mask.mean() for mask in outside) <= MOST_OUTSIDE:
-                counts = [
-                    round(mask.mean() * total) for mask, total in zip(outside, self.totals, strict=True)
-                ]
+                counts = [round(mask.mean() * total) for mask, total in zip(outside, self.totals, strict=True)]
                 priced.append((cost(self.sizes[k], *counts), self.sizes[k]))
         return [size for _, size in sorted(priced)]
 
@@ -243,9 +231,7 @@ class _Candidates:
         e_in, e_out = np.where(outside_in, 0, self._e_in[k]), np.where(outside_out, 0, self._e_out[k])
         rng = np.random.default_rng(2)
         expansion = self.expansion(self.sizes[k])
-        return (
-            error.sampled_error(expansion, self.inputs, e_in, self.outputs, e_out, SAMPLES, rng) / self.norm
-        )
+        return error.sampled_error(expansion, self.inputs, e_in, self.outputs, e_out, SAMPLES, rng) / self.norm
 
 
 def _is_step(steps: Array, k: int) -> bool:
