@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from support import cuda_compilers
-from support.cuda_compilers import Resources
 
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.cuda import source, tiles
 from pn_gpu.kernels.cuda.cupy_runtime import compile_error
 from pn_gpu.kernels.potentials import Potential
+from support import cuda_compilers
+from support.cuda_compilers import Resources
 
 pytestmark = pytest.mark.skipif(cuda_compilers.available() is None, reason="neither NVRTC nor nvcc is installed")
 

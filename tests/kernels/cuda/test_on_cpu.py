@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import oracle
-from support.cuda_shim import ShimRuntime, store, widen
 
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.cuda import launch
 from pn_gpu.kernels.gradient import OperatorGradient
+from support import oracle
+from support.cuda_shim import ShimRuntime, store, widen
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 UNIT_ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53, "float16": 2.0**-11, "bfloat16": 2.0**-8}

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.cuda_shim import ShimRuntime
 
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.cuda import launch, tiles
 from pn_gpu.kernels.cuda.launch import Launch
 from pn_gpu.kernels.cuda.source import SUM_DTYPES, ModuleKey
+from support.cuda_shim import ShimRuntime
 
 EXTENT = st.one_of(st.integers(1, 300), st.integers(1, 10**6))
 
