@@ -61,8 +61,8 @@ def _explain(runtime: Any, status: int) -> str:
         if driver == 0:
             return "the cupy backend found no CUDA driver on this machine"
         return (
-            f"this CuPy was built for CUDA {built}, but the driver supports CUDA {_version(driver)} at most; install the "
-            f"CuPy of that version (cupy-cuda{driver // 1000}x) or a newer driver"
+            f"this CuPy was built for CUDA {built}, but the driver supports CUDA {_version(driver)} at most; "
+            f"install the CuPy of that version (cupy-cuda{driver // 1000}x) or a newer driver"
         )
     return f"the cupy backend cannot use this machine's CUDA (error {status})"
 
@@ -91,9 +91,7 @@ def runtime_for(**arrays: Array | None) -> Iterator[CupyRuntime]:
     first, reference = next(iter(given.items()))
     for name, a in given.items():
         if a.device.id != reference.device.id:
-            raise ValueError(
-                f"{name}: got device {a.device.id}, want device {reference.device.id} like {first}"
-            )
+            raise ValueError(f"{name}: got device {a.device.id}, want device {reference.device.id} like {first}")
     with cupy.cuda.Device(reference.device.id):
         yield _runtime(reference.device.id)
 
@@ -122,8 +120,8 @@ class CupyRuntime:
         if name == "bfloat16" and self._capability < (8, 0):
             major, minor = self._capability
             raise TypeError(
-                f"x: got dtype bfloat16, which needs compute capability 8.0 or higher; this device has {major}.{minor}. "
-                "Use float16 or float32"
+                f"x: got dtype bfloat16, which needs compute capability 8.0 or higher; this device has {major}.{minor}: "
+                "use float16 or float32"
             )
         if self._capability < (7, 5):
             major, minor = self._capability
@@ -159,9 +157,7 @@ class CupyRuntime:
         except (ImportError, RuntimeError, OSError) as error:
             if "nvrtc" not in str(error).lower():
                 raise
-            raise RuntimeError(
-                f"CuPy cannot load NVRTC, the CUDA compiler that the kernels need: {error}"
-            ) from error
+            raise RuntimeError(f"CuPy cannot load NVRTC, the CUDA compiler that the kernels need: {error}") from error
 
 
 def compile_error(module: ModuleKey, log: str) -> Exception:

@@ -143,9 +143,7 @@ def _particle_gradients(
     for slabs, (dr, dv) in ((in_slabs, gradients[:2]), (out_slabs, gradients[2:])):
         number, count, _ = slabs.shape
         blocks = tiles.plan_elements(count * components)
-        runtime.launch(
-            module, Launch("reduce_particles", blocks, 256, (slabs, dr, dv, *_int32(number, count)))
-        )
+        runtime.launch(module, Launch("reduce_particles", blocks, 256, (slabs, dr, dv, *_int32(number, count))))
     return gradients
 
 
@@ -160,9 +158,7 @@ def _bias_gradient(runtime: Runtime, module: ModuleKey, dz: Array, dtype: str) -
     blocks = len(partial) * tiles.ceil_div(outputs, 128)
     runtime.launch(
         module,
-        _checked(
-            Launch("bias_gradient", blocks, 128, (data, stride, partial, *_int32(batch, outputs, rows)))
-        ),
+        _checked(Launch("bias_gradient", blocks, 128, (data, stride, partial, *_int32(batch, outputs, rows)))),
     )
     dbias = runtime.empty((outputs,), dtype)
     _reduce_partial(runtime, module, partial, dbias)

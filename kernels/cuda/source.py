@@ -43,9 +43,7 @@ def module_key(file: str, dtype: str, dim: int, dipole_dim: int, potential: Pote
             f"potential: {potential.name!r} has no CUDA expressions; register it with cuda_value and cuda_derivative, "
             "C++ expressions of a variable s of type T, to use it on CuPy arrays"
         )
-    return ModuleKey(
-        file, dtype, dim, dipole_dim, potential.name, potential.cuda_value, potential.cuda_derivative
-    )
+    return ModuleKey(file, dtype, dim, dipole_dim, potential.name, potential.cuda_value, potential.cuda_derivative)
 
 
 def compiler_options(key: ModuleKey) -> tuple[str, ...]:
@@ -100,7 +98,5 @@ def _potential_source(key: ModuleKey) -> str:
         ("potential_derivative", "cuda_derivative", key.derivative),
     ):
         label = expression_label(key.potential_name, argument)
-        functions.append(
-            f'__device__ inline T {function}(T s) {{ return\n#line 1 "{label}"\n{expression}\n; }}'
-        )
+        functions.append(f'__device__ inline T {function}(T s) {{ return\n#line 1 "{label}"\n{expression}\n; }}')
     return "\n".join(functions)

@@ -45,9 +45,7 @@ def _triton_room() -> Any:
     try:
         from pn_gpu.kernels import triton as room
     except ImportError as error:
-        raise RuntimeError(
-            f"PN_GPU_CUPY_TRITON=1 needs torch and Triton, which cannot be imported: {error}"
-        ) from error
+        raise RuntimeError(f"PN_GPU_CUPY_TRITON=1 needs torch and Triton, which cannot be imported: {error}") from error
     return room
 
 
@@ -58,9 +56,7 @@ def _on_stream_of(x: Array) -> Iterator[None]:
     try:
         import torch
     except ImportError as error:
-        raise RuntimeError(
-            f"PN_GPU_CUPY_TRITON=1 needs torch and Triton, which cannot be imported: {error}"
-        ) from error
+        raise RuntimeError(f"PN_GPU_CUPY_TRITON=1 needs torch and Triton, which cannot be imported: {error}") from error
     with cupy.cuda.Device(x.device.id), torch.cuda.device(x.device.id):
         stream = torch.cuda.ExternalStream(cupy.cuda.get_current_stream().ptr)
         with torch.cuda.stream(stream):

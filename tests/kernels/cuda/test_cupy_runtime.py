@@ -104,7 +104,9 @@ def test_bfloat16_before_ampere(monkeypatch: pytest.MonkeyPatch) -> None:
     class Bfloat16Array(fake_cupy.Ndarray):
         dtype = "bfloat16"  # type: ignore[assignment]
 
-    with pytest.raises(TypeError, match=r"bfloat16, which needs compute capability 8\.0 or higher; this device has 7\.5"):
+    with pytest.raises(
+        TypeError, match=r"bfloat16, which needs compute capability 8\.0 or higher; this device has 7\.5"
+    ):
         forward(case._replace(x=case.x.view(Bfloat16Array)))
 
 
@@ -124,7 +126,9 @@ def test_an_expression_that_does_not_compile(cupy: FakeCupy) -> None:
     log = 'cuda_value of potential mine(1): error: identifier "ex" is undefined'
     cupy.compile_failure = CompileException(log)
     mine = dataclasses.replace(GAUSSIAN, name="mine", cuda_value="ex(-s)")
-    with pytest.raises(ValueError, match=r"(?s)cuda_value of 'mine' does not compile: ex\(-s\).*\(1\): error: identifier"):
+    with pytest.raises(
+        ValueError, match=r"(?s)cuda_value of 'mine' does not compile: ex\(-s\).*\(1\): error: identifier"
+    ):
         forward(arrays(cupy), mine)
 
 

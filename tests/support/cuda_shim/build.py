@@ -35,9 +35,7 @@ def cpu_source(key: ModuleKey) -> str:
     if machine not in text:
         raise AssertionError("primitives.cuh is not in the module's source as it lies in its file")
     text = text.replace(machine, f'#include "{FOLDER / "primitives.cuh"}"')
-    exports = "\n".join(
-        f"SHIM_EXPORT({name})" for name in dict.fromkeys(KERNEL.findall(_preprocess(text, key)))
-    )
+    exports = "\n".join(f"SHIM_EXPORT({name})" for name in dict.fromkeys(KERNEL.findall(_preprocess(text, key))))
     return f'#include "{FOLDER / "shim.hpp"}"\n{text}\n{exports}\n'
 
 

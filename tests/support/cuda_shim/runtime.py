@@ -13,9 +13,7 @@ from pn_gpu.kernels.cuda.source import ModuleKey
 from support.cuda_shim.build import build
 
 # NumPy has no bfloat16: here its bits are those of an unsigned 16-bit integer.
-_DTYPES = {"bfloat16": np.dtype(np.uint16)} | {
-    name: np.dtype(name) for name in ("float16", "float32", "float64")
-}
+_DTYPES = {"bfloat16": np.dtype(np.uint16)} | {name: np.dtype(name) for name in ("float16", "float32", "float64")}
 
 
 def store(a: np.ndarray, dtype: str) -> np.ndarray:
@@ -48,9 +46,7 @@ class ShimRuntime:
         Compile with the address and undefined-behaviour sanitizers.
     """
 
-    def __init__(
-        self, folder: Path, multiprocessors: int = 4, reverse: bool = False, sanitize: bool = False
-    ) -> None:
+    def __init__(self, folder: Path, multiprocessors: int = 4, reverse: bool = False, sanitize: bool = False) -> None:
         self.folder = folder
         self.multiprocessors = multiprocessors
         self.reverse = reverse
@@ -87,9 +83,7 @@ class ShimRuntime:
         self._check_sizes(library, launch.kernel, [ctypes.sizeof(a) for a in arguments])
         addresses = (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(a) for a in arguments))
         run = getattr(library, f"shim_run_{launch.kernel}")
-        run(
-            ctypes.c_uint(launch.blocks), ctypes.c_uint(launch.threads), addresses, ctypes.c_int(self.reverse)
-        )
+        run(ctypes.c_uint(launch.blocks), ctypes.c_uint(launch.threads), addresses, ctypes.c_int(self.reverse))
 
     @staticmethod
     def _check_sizes(library: ctypes.CDLL, kernel: str, got: list[int]) -> None:
