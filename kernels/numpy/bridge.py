@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from pn_gpu.kernels.namespace import namespace_of
 
 from pn_gpu.kernels import numpy as room
 from pn_gpu.kernels.gradient import OperatorGradient
+from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.kernels.potentials import Potential
 
 Array = Any

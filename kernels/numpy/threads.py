@@ -76,7 +76,14 @@ def parallel_map(function: Callable[[Task], Result], tasks: Sequence[Task]) -> l
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(num_threads(), thread_name_prefix="pn_gpu")
+    return ThreadPoolExecutor(num_threads(), thread_name_prefix="pn_gpu", initializer=_limit_openmp)
+
+
+def _limit_openmp() -> None:
+    """Where BLAS runs on OpenMP its number of threads is each calling thread's own."""
+    for library in _blas_libraries():
+        if getattr(library, "threading_layer", None) == "openmp":
+            library.set_num_threads(1)
 
 
 class _BlasThreads:
@@ -98,7 +105,7 @@ class _BlasThreads:
             if self._users == 1:
                 self._saved = [(library, library.get_num_threads()) for library in _blas_libraries()]
                 for library, _ in self._saved:
-                    library.set_num_threads(1)
+                    _set_num_threads(library, 1)
         try:
             yield
         finally:
@@ -109,8 +116,18 @@ class _BlasThreads:
 
     def restore(self) -> None:
         for library, count in self._saved:
-            library.set_num_threads(count)
+            _set_num_threads(library, count)
         self._saved = []
+
+
+def _set_num_threads(library: LibController, count: int) -> None:
+    # threadpoolctl 3.7 heeds only the thread that set a limit first, until that is forgotten.
+    forget = getattr(library, "clear_controlling_thread", None)
+    if forget is not None:
+        forget(force=True)
+    library.set_num_threads(count)
+    if forget is not None:
+        forget(force=True)
 
 
 @cache

@@ -8,12 +8,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pn_gpu.checks import check_choice, check_flag, check_number
+from pn_gpu.checks import check_choice, check_flag
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.torch import particle_linear, potential_name
 from pn_gpu.nn.checks import check_input
 from pn_gpu.nn.particles import Particles, fill, keep_float32, parameter_dtype
-from pn_gpu.operator import METHODS, dense_weight
+from pn_gpu.operator import dense_weight
+from pn_gpu.operator import particle_linear as planned_particle_linear
+from pn_gpu.planning import MethodPlanner, Plan
 
 # What `input_precision` can be: how float32 products are taken on a GPU.
 PRECISIONS = ("ieee", "tf32", "bf16x3")
@@ -34,8 +36,9 @@ class ParticleLinear(nn.Module):
     bias : bool, default True
     potential : str or Potential, default "gaussian"
         The pairwise function k(s), by name or registered under its name.
-    method : {"auto", "direct"}, default "auto"
-        As in `pn_gpu.particle_linear`.
+    method : {"auto", "direct", "mehler"}, default "auto"
+        As in `pn_gpu.particle_linear`, planned anew as the particles move. Under torch.compile, CUDA graph capture and
+        torch.func every weight is computed.
     rtol : float, default 1e-3
         As in `pn_gpu.particle_linear`.
     dipole_dim : int, optional
@@ -81,8 +84,7 @@ class ParticleLinear(nn.Module):
     ) -> None:
         super().__init__()
         self.potential = potential_name(potential)
-        self.method = check_choice("method", method, METHODS)
-        self.rtol = check_number("rtol", rtol, low=0, high=1)
+        self.planner = MethodPlanner(method, rtol, self.potential)
         if input_precision is not None:
             check_choice("input_precision", input_precision, PRECISIONS)
         self.input_precision = input_precision
@@ -107,6 +109,16 @@ class ParticleLinear(nn.Module):
         else:
             self.register_parameter("bias", None)
         self._reset_bias(generator)
+
+    @property
+    def method(self) -> str:
+        """How the layer is computed: "auto", "direct" or "mehler"."""
+        return self.planner.method
+
+    @property
+    def rtol(self) -> float:
+        """Tolerance of the Mehler method."""
+        return self.planner.rtol
 
     @property
     def in_features(self) -> int:
@@ -144,11 +156,29 @@ class ParticleLinear(nn.Module):
         """z [..., out_features] for x [..., in_features], in the dtype of x or of autocast."""
         particles = self._operands()
         check_input(x, particles[0])
+        plan = self._plan(x, particles)
+        if plan is not None and plan.approximation is not None:
+            return planned_particle_linear(x, *particles, self.bias, self.potential, plan)
         return particle_linear(x, *particles, self.bias, self.potential, self.input_precision)
+
+    def _plan(self, x: Tensor, particles: tuple[Tensor, ...]) -> Plan | None:
+        """How to compute this call; None where every weight is wanted, or the particles cannot be read.
+
+        A plan reads the particles, so a graph that is being traced or captured computes every weight.
+        """
+        planner = self.planner
+        if planner.method == "direct" or x.device.type == "meta" or torch.compiler.is_compiling():
+            return None
+        if type(x) not in (Tensor, nn.Parameter) or torch._C._are_functorch_transforms_active():
+            return None
+        if x.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+            return None
+        return planner.plan(math.prod(x.shape[:-1]), *(p.detach() for p in particles))
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw both node sets and the bias anew; for shared node sets, whoever shares them sees it."""
+        self.planner.reset()
         self.in_particles.reset_parameters(generator)
         if self.out_particles is not self.in_particles:
             self.out_particles.reset_parameters(generator)
