@@ -1,6 +1,6 @@
 """What a call of the operator costs in Python: layers so small that hardly anything else is left.
 
-    python -m bench gpu_overhead           on the GPU where there is one, else on the CPU
+    python -m bench.gpu_overhead           on the GPU where there is one, else on the CPU
 
 On a GPU this is the time to enqueue a call. On the CPU the kernel runs within it, in the same thread: its own time is
 listed too, and the clock is that of the thread, which a busy machine does not disturb.
@@ -48,11 +48,9 @@ def run(args: argparse.Namespace) -> None:
         linear = statistics.median(seconds["nn.Linear"])
         print(f"{title} on {args.device}, {SIZE} by {SIZE}, batch {BATCH}; at the end in units of nn.Linear")
         for name, values in seconds.items():
-            median = statistics.median(values)
-            ratio = median / linear
-            print(
-                f"  {name:24} median {1e6 * median:7.1f} us  least {1e6 * min(values):7.1f} us  {ratio:5.2f} of nn.Linear"
-            )
+            median, least = statistics.median(values), min(values)
+            figures = f"median {1e6 * median:7.1f} us  least {1e6 * least:7.1f} us  {median / linear:6.2f}"
+            print(f"  {name:24} {figures}")
 
 
 def _calls(device: torch.device) -> dict[str, dict[str, Callable[[], object]]]:
