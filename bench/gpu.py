@@ -1,7 +1,7 @@
 """Particle layers against dense ones on a GPU: times, peak memory and the fraction of the roofline.
 
-    python -m bench gpu                    the whole grid, within --time-budget seconds
-    python -m bench gpu --dry-run          two tiny layers on whatever is there, to try out the plumbing
+    python -m bench.gpu                    the whole grid, within --time-budget seconds
+    python -m bench.gpu --dry-run          two tiny layers on whatever is there, to try out the plumbing
 
 Contenders: ``particles`` (this library), ``linear`` (`torch.nn.Linear`, cuBLAS on a stored W), ``materialised`` (the
 particle layer in plain torch, W stored and differentiated), the three under torch.compile, and KeOps where it is

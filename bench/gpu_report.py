@@ -93,6 +93,8 @@ def write_plots(rows: list[Row], folder: Path) -> str:
     import matplotlib
 
     matplotlib.use("Agg")
+    if not any(row.speed_to_linear for row in rows):
+        return "no plots: nothing was measured"
     quantities = [("gpu_speed.png", "speed_to_linear", "times as fast as nn.Linear")]
     if any(row.peak_mb for row in rows):
         quantities.append(("gpu_memory.png", "peak_mb", "peak memory, MB"))

@@ -17,7 +17,7 @@ summary=$OUT/summary.txt
 failures=0
 
 # Seconds that each part may take; together under ten minutes.
-tests_limit=150 sanitizer_limit=60 times_limit=360 time_budget=300
+tests_limit=210 sanitizer_limit=50 times_limit=270 time_budget=225
 
 note() { # what came of a part
     printf '%-14s %s\n' "$1" "$2" | tee -a "$summary"
@@ -58,7 +58,7 @@ case ${1:-} in
         ;;
 esac
 
-part versions 60 "$OUT/environment.txt" "$python" -m bench.gpu_environment
+part versions 20 "$OUT/environment.txt" "$python" -m bench.gpu_environment
 
 if ((${#dry[@]})); then
     part tests "$tests_limit" "$OUT/tests.txt" "$python" -m pytest tests/nn -m gpu -q -p no:cacheprovider
@@ -79,7 +79,7 @@ fi
 part times "$times_limit" "$OUT/gpu_log.txt" \
     "$python" -m bench.gpu --output "$OUT" --time-budget "$time_budget" ${dry[@]+"${dry[@]}"}
 
-part overhead 60 "$OUT/gpu_overhead.txt" "$python" -m bench.gpu_overhead --device "$device" --rounds 10
+part overhead 40 "$OUT/gpu_overhead.txt" "$python" -m bench.gpu_overhead --device "$device" --rounds 10
 
 echo
 cat "$summary"

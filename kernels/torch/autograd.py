@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import torch
@@ -54,13 +54,12 @@ def _backward(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
     need_dx, *need_each, need_dbias = ctx.needs_input_grad[:6]
     need_particles = any(need_each)
     arguments = (dz, *ctx.saved_tensors, *ctx.settings, need_dx, need_particles, need_dbias)
-    if torch.compiler.is_compiling():
-        gradients = iter(BACKWARD(*arguments))
-    else:
-        gradients = iter(_apply(_ParticleLinearBackward, *arguments))
+    gradients = iter(_gradients(*arguments))
     dx = next(gradients) if need_dx else None
     particles = [next(gradients) if need_particles else None for _ in need_each]
-    dbias = next(gradients).to(ctx.bias_dtype) if need_dbias else None
+    dbias = next(gradients) if need_dbias else None
+    if dbias is not None and dbias.dtype != ctx.bias_dtype:
+        dbias = dbias.to(ctx.bias_dtype)
     each = (g if need else None for g, need in zip(particles, need_each, strict=True))
     return (dx, *each, dbias, *(None for _ in ctx.settings))
 
@@ -102,6 +101,15 @@ class _ThroughRoom(torch.autograd.Function):
         each = (g if need else None for g, need in zip(gradient[1:5], need_each, strict=True))
         dbias = gradient.dbias.to(ctx.bias_dtype) if need_dbias else None
         return (None, None, gradient.dx, *each, dbias)
+
+
+def _gradients(*arguments: Any) -> Sequence[Tensor]:
+    if torch.compiler.is_compiling():
+        return BACKWARD(*arguments)
+    if torch.is_grad_enabled() or _functorch_is_active():
+        return _apply(_ParticleLinearBackward, *arguments)
+    with _below_autograd():
+        return BACKWARD(*arguments)
 
 
 class _ParticleLinear(torch.autograd.Function):

@@ -32,13 +32,18 @@ FORWARD = torch.ops.pn_gpu.particle_linear.default
 BACKWARD = torch.ops.pn_gpu.particle_linear_backward.default
 
 
-def particle_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype that particles are computed with in: their own, or float32 where they are kept in 16 bits."""
-    return dtype if dtype in (torch.float32, torch.float64) else torch.float32
+def _computable(tensor: Tensor) -> Tensor:
+    """A particle array or bias in the dtype it is computed with in: its own, or float32 where it has 16 bits."""
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 
-def _particles(*tensors: Tensor) -> list[Tensor]:
-    return [t.to(particle_dtype(t.dtype)) for t in tensors]
+def _like(gradient: Tensor, tensor: Tensor) -> Tensor:
+    """``gradient`` contiguous and in the shape and dtype of ``tensor``; each step is skipped where it is none."""
+    if gradient.dtype != tensor.dtype:
+        gradient = gradient.to(tensor.dtype)
+    if gradient.shape != tensor.shape:
+        gradient = gradient.reshape(tensor.shape)
+    return gradient if gradient.is_contiguous() else gradient.contiguous()
 
 
 def _as_matrix(x: Tensor) -> Tensor:
@@ -58,8 +63,11 @@ def _forward(
 ) -> Tensor:
     z = select_room(x.device).forward(
         _as_matrix(x),
-        *_particles(r_in, v_in, r_out, v_out),
-        None if bias is None else bias.to(particle_dtype(bias.dtype)),
+        _computable(r_in),
+        _computable(v_in),
+        _computable(r_out),
+        _computable(v_out),
+        None if bias is None else _computable(bias),
         potentials.get(potential),
         input_precision=input_precision,
     )
@@ -85,24 +93,29 @@ def _backward(
     gradient = select_room(x.device).backward(
         _as_matrix(dz),
         _as_matrix(x),
-        *_particles(r_in, v_in, r_out, v_out),
+        _computable(r_in),
+        _computable(v_in),
+        _computable(r_out),
+        _computable(v_out),
         potentials.get(potential),
         need_dx=need_dx,
         need_particles=need_particles,
         input_precision=input_precision,
     )
     if need_dx:
-        results.append(gradient.dx.reshape(x.shape).contiguous())
+        results.append(_like(gradient.dx, x))
     if need_particles:
-        particles = (gradient.dr_in, gradient.dv_in, gradient.dr_out, gradient.dv_out)
-        results += [g.to(t.dtype).contiguous() for g, t in zip(particles, (r_in, v_in, r_out, v_out), strict=True)]
+        results.append(_like(gradient.dr_in, r_in))
+        results.append(_like(gradient.dv_in, v_in))
+        results.append(_like(gradient.dr_out, r_out))
+        results.append(_like(gradient.dv_out, v_out))
     if need_dbias:
         results.append(gradient.dbias.to(r_out.dtype))
     return results
 
 
 def _bias_gradient(dz: Tensor, r_out: Tensor) -> Tensor:
-    return _as_matrix(dz).sum(dim=0, dtype=particle_dtype(r_out.dtype)).to(r_out.dtype)
+    return _as_matrix(dz).sum(dim=0, dtype=_computable(r_out).dtype).to(r_out.dtype)
 
 
 for _device in ("CPU", "CUDA"):

@@ -38,9 +38,18 @@ def exactly(leaves: list[torch.Tensor], dz: torch.Tensor) -> oracle.Case:
     return oracle.Case(*(t.detach().double().cpu().numpy() for t in (*leaves, dz)))
 
 
-@pytest.mark.parametrize("potential", potentials.names())
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 130, 67), (33, 67, 257), (300, 200, 140)])
+# Every combination would be compiled anew: the Gaussian takes the shapes, one shape takes the potentials and dtypes.
+SHAPES = [(1, 1, 1), (3, 130, 67), (33, 67, 257), (300, 200, 140)]
+COMBINATIONS = [
+    *(("gaussian", dtype, shape) for dtype in (torch.float32, torch.bfloat16) for shape in SHAPES),
+    *(("gaussian", dtype, SHAPES[2]) for dtype in (torch.float16, torch.float64)),
+    *((name, torch.float32, SHAPES[2]) for name in potentials.names() if name != "gaussian"),
+    ("wendland_c2", torch.bfloat16, SHAPES[2]),
+    ("triangle", torch.bfloat16, SHAPES[2]),
+]
+
+
+@pytest.mark.parametrize(("potential", "dtype", "shape"), COMBINATIONS)
 def test_value_and_gradients(potential, dtype, shape):
     leaves = tensors(oracle.random_case(*shape), dtype)
     dz = torch.randn(shape[0], shape[2], device=CUDA).to(dtype)
@@ -59,7 +68,7 @@ def test_value_and_gradients(potential, dtype, shape):
         assert oracle.scaled_error(got, getattr(want, name), getattr(scales, name)) < 1.5 * bound, name
 
 
-@pytest.mark.parametrize(("dim", "dipole_dim"), [(1, 1), (2, 2), (2, 5), (3, 3), (4, 4), (8, 8), (11, 2)])
+@pytest.mark.parametrize(("dim", "dipole_dim"), [(1, 1), (2, 5), (4, 4), (8, 8), (11, 2)])
 def test_dimensions(dim, dipole_dim):
     leaves = tensors(oracle.random_case(20, 70, 90, dim, dipole_dim))
     dz = torch.randn(20, 90, device=CUDA)
