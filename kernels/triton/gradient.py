@@ -74,7 +74,7 @@ def _launch_options(tile: GradientTile, arithmetic: str) -> dict[str, Any]:
     """What both reductions compile with."""
     return {
         "SPLIT": arithmetic == "halves",
-        "PRECISION": "tf32" if arithmetic == "tf32" else "ieee",
+        "PRECISION": "ieee",
         "BI": tile.BI,
         "BJ": tile.BJ,
         "BK": tile.BK,

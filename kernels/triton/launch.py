@@ -30,7 +30,8 @@ FP32_PRODUCT = {"ieee": "float32", "tf32": "tf32", "bf16x3": "halves"}
 SUM_BLOCK = 1024
 # Splitting the inputs fills the device and costs a second pass over z: a part has at least this many steps.
 MIN_STEPS_OF_SPLIT = 4
-PROGRAMS_PER_MULTIPROCESSOR = 2
+# As many warps as fit with the registers that a tile takes.
+WARPS_PER_MULTIPROCESSOR = 8
 
 
 def forward(
@@ -110,6 +111,10 @@ def backward(
         dx = _product(dz_rows, tables.exchanged(), None, functions, arithmetic, x.dtype) if need_dx else None
         gradients: tuple[Any, Any, Any, Any] = (None, None, None, None)
         if need_particles:
+            if arithmetic == "tf32":
+                # TF32 operands would have to be transposed on the way; bfloat16 halves need not, and are finer.
+                arithmetic = "halves"
+                dz_rows = aligned_rows(dz, split=True)
             x_rows = aligned_rows(x, split=arithmetic == "halves")
             gradients = particle_gradient(x_rows, dz_rows, tables, functions, arithmetic)
         dbias = dz.sum(dim=0, dtype=r_in.dtype)
@@ -182,7 +187,7 @@ def _product(
 def _splits(tiles: int, inputs: int, tile: ProductTile, device: Device) -> tuple[int, int]:
     """Into how many parts the inputs are split, and how many of them a part has, to fill the device."""
     steps = triton.cdiv(inputs, tile.BK)
-    wanted = PROGRAMS_PER_MULTIPROCESSOR * device.multiprocessors // tiles
+    wanted = WARPS_PER_MULTIPROCESSOR // tile.num_warps * device.multiprocessors // tiles
     splits = max(1, min(wanted, steps // MIN_STEPS_OF_SPLIT))
     steps_per_split = triton.cdiv(steps, splits)
     return triton.cdiv(steps, steps_per_split), steps_per_split * tile.BK

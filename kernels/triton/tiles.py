@@ -53,13 +53,15 @@ PRODUCT_TILES: dict[str, dict[str, tuple[ProductTile, ...]]] = {
     # mma.sync spreads its warps over both sides of a tile unless it is four times as high as wide; each weight would
     # be made twice.
     "ampere": {
-        "16-bit": (ProductTile(128, 16, 64, 4, 3), ProductTile(128, 32, 64, 4, 3), ProductTile(256, 64, 32, 4, 3)),
+        "16-bit": (ProductTile(128, 16, 64, 4, 3), ProductTile(128, 32, 64, 4, 3), ProductTile(256, 64, 16, 4, 3)),
         "halves": (ProductTile(128, 16, 32, 4, 3), ProductTile(128, 32, 32, 4, 3)),
         "tf32": (ProductTile(128, 16, 32, 4, 3), ProductTile(128, 32, 32, 4, 3)),
         "float32": (ProductTile(64, 16, 32, 4, 3), ProductTile(64, 64, 32, 4, 3)),
         "float64": (ProductTile(32, 32, 16, 4, 3),),
     },
 }
+PRODUCT_TILES["blackwell"] = PRODUCT_TILES["hopper"]
+PRODUCT_TILES["consumer blackwell"] = PRODUCT_TILES["ampere"]
 MANY_COMPONENTS_PRODUCT_TILES: dict[str, dict[str, tuple[ProductTile, ...]]] = {}
 
 
