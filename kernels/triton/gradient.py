@@ -14,7 +14,7 @@ from pn_gpu.kernels.triton.moments import gradient_from_moments_kernel, moment_k
 from pn_gpu.kernels.triton.potentials import PairwiseFunctions
 from pn_gpu.kernels.triton.rows import Rows
 from pn_gpu.kernels.triton.tables import BLOCK, ParticleTables
-from pn_gpu.kernels.triton.tiles import GradientTile, gradient_tile
+from pn_gpu.kernels.triton.tiles import GradientTile, difference_tile, moment_tile
 
 # Widest moment table of one program; a wider one is shared out among several.
 MAX_WIDTH = 64
@@ -105,7 +105,7 @@ def _from_differences(
 ) -> tuple[Any, Any, Any, Any]:
     device = device_of(x.high)
     n, d = tables.n, tables.d
-    tile = gradient_tile(device.family, arithmetic, "differences", n + d)
+    tile = difference_tile(arithmetic)
     chunks = _chunks(x, dz, tile, device)
     sums_in = tables.inputs.new_empty((chunks.chunks_out, n + d, tables.padded_in))
     sums_out = tables.inputs.new_empty((chunks.chunks_in, n + d, tables.padded_out))
@@ -160,12 +160,11 @@ def _from_moments(
 ) -> tuple[Any, Any, Any, Any]:
     device = device_of(x.high)
     merged = functions.derivative_is_minus_value
-    reduction = "merged moments" if merged else "moments"
     # A tile of bfloat16 G may be rounded once more, as torch rounds its G; everything finer keeps two halves of it.
     split_tile = x.high.dtype != torch.bfloat16 or arithmetic == "halves"
     moments = _moment_table(tables, tables.n)
     dipoles = moments if merged else _moment_table(tables, 0)
-    tile = gradient_tile(device.family, arithmetic, reduction, moments.width, split_tile)
+    tile = moment_tile(device.family, arithmetic, merged, split_tile, moments.width)
     chunks = _chunks(x, dz, tile, device)
 
     def slabs(table: MomentTable, parts: int, padded: int) -> Any:

@@ -59,7 +59,8 @@ def sample_sum(r, stride_r, size):
     """Sum of one position component over up to SAMPLES particles spread over the set; NaN and inf are left out."""
     o_sample = tl.arange(0, SAMPLES)
     o_particle = (o_sample.to(tl.int64) * size) // SAMPLES
-    m_first = (o_sample == 0) | (o_particle != ((o_sample - 1).to(tl.int64) * size) // SAMPLES)
+    m_repeated = (o_sample > 0) & (o_particle == ((o_sample - 1).to(tl.int64) * size) // SAMPLES)
+    m_first = (o_particle < size) & ~m_repeated
     value = tl.load(r + o_particle * stride_r, mask=m_first, other=0.0)
     m_finite = m_first & (tl.abs(value) < float("inf"))
     return tl.sum(tl.where(m_finite, value, 0.0)), tl.sum(m_finite.to(value.dtype))
