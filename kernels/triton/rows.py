@@ -66,7 +66,7 @@ def aligned_rows(matrix: Any, split: bool = False) -> Rows:
     With ``split`` the copy is two bfloat16 matrices whose sum is ``matrix`` to 16 bits.
     """
     batch, size = matrix.shape
-    if not split and _is_aligned(matrix):
+    if matrix.numel() == 0 or (not split and _is_aligned(matrix)):
         return Rows(matrix, matrix, size)
     columns = (size + PADDING - 1) // PADDING * PADDING
     dtype = torch.bfloat16 if split else matrix.dtype

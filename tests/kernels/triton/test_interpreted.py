@@ -91,8 +91,10 @@ def test_ragged_shapes_in_float32(shape: tuple[int, int, int], dim: int, d: int)
     assert max(found.values()) < FLOAT32_ERROR, found
 
 
-@pytest.mark.parametrize(("dim", "d"), [(1, 2), (4, 4), (8, 8), (9, 3)])
-@pytest.mark.parametrize("potential", ["gaussian", "lorentzian"])
+@pytest.mark.parametrize(
+    ("dim", "d", "potential"),
+    [(1, 2, "gaussian"), (4, 4, "lorentzian"), (8, 8, "gaussian"), (9, 4, "lorentzian"), (1, 33, "lorentzian")],
+)
 def test_moment_tables_of_any_width(dim: int, d: int, potential: str) -> None:
     call = Call(oracle.random_case(19, 33, 30, dim=dim, d=d, spread=0.3), torch.float16)
     found = errors(call, potential)
@@ -115,7 +117,7 @@ def test_inputs_split_over_programs(batch: int, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(launch, "_partial_sums", partial_sums)
     call = Call(oracle.random_case(batch, 700, 20, dim=2), torch.float16)
     z = room().forward(call.x, *call.particles, call.bias, potentials.get("gaussian"))
-    assert parts == [2]
+    assert parts == [3]
     assert call.forward_error(z, "gaussian") <= 2 * call.dense_forward_error("gaussian")
 
 
@@ -127,13 +129,13 @@ def test_gradient_summed_over_several_chunks(potential: str, monkeypatch: pytest
     grids: list[Any] = []
     choose = gradient.choose_chunks
     monkeypatch.setattr(gradient, "choose_chunks", lambda *sizes: grids.append(choose(*sizes)) or grids[-1])
-    call = Call(oracle.random_case(9, 300, 250, dim=2), torch.float16)
+    call = Call(oracle.random_case(9, 500, 250, dim=2), torch.float16)
     found = errors(call, potential)
-    assert grids[0].chunks_in > 1
-    assert grids[0].chunks_out > 1
-    assert grids[0].tiles_in * grids[0].tiles_out > 1
+    # Several slabs on both sides, and several visits to each.
+    assert min(grids[0]) > 1
     dense = call.dense_backward_errors(potential)
-    assert {name for name, error in found.items() if name in dense and error > 3 * dense[name]} <= {"dbias"}
+    found.pop("z")
+    assert {name for name, error in found.items() if error > max(3 * dense[name], FLOAT32_ERROR)} == set()
 
 
 @pytest.mark.parametrize("layout", ["transposed", "every other", "stride 0", "aligned view"])
