@@ -30,7 +30,7 @@ def backward(
         dbias = dz.sum(axis=0)
     dx = np.empty(x.shape, x.dtype) if need_dx else None
     if need_dx or need_particles:
-        work = layer_work(*x.shape, dz.shape[1])
+        work = layer_work(len(x), x.shape[1], dz.shape[1])
         groups = share_out(x.shape[1], BACKWARD_TILE[0], work)
         # Every group sums over its own rows, so the result does not depend on which thread comes first.
         reductions = [None if total is None else total.new_group() for _ in groups]
@@ -48,7 +48,7 @@ def backward(
                 total.merge(reduction)
     with np.errstate(all="ignore"):
         particles = (None, None, None, None) if total is None else total.gradients()
-    return OperatorGradient(dx, *particles, dbias)
+    return OperatorGradient(dx, *particles, dbias=dbias)
 
 
 def _pass_over_tiles(
