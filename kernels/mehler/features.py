@@ -108,11 +108,16 @@ class NodeFeatures:
             f_next -= below
         return f
 
-    def fold(self, phi: Array, v: Array, work: Workspace) -> Array:
-        """v_d Phi_a as rows (d, a), in the dtype of the products: [d P, BN]."""
-        folded = work.folded[:, :, : phi.shape[1]]
-        self.library.multiply(phi[None, :, :], v[:, None, :], folded)
-        return self.library.cast(_merge_rows(self.library, folded), self.library.product_dtype)
+    def fold(self, phi: Array, v: Array, work: Workspace, constant: Array | None = None) -> Array:
+        """v_d Phi_a as rows (d, a), and ``constant`` [BN] as one more, in the products' dtype: [d P (+ 1), BN]."""
+        library, width = self.library, phi.shape[1]
+        rows = self.dim * phi.shape[0]
+        by_component = library.xp.reshape(work.folded[:rows, :width], (self.dim, phi.shape[0], width))
+        library.multiply(phi[None, :, :], v[:, None, :], by_component)
+        if constant is None:
+            return library.cast(work.folded[:rows, :width], library.product_dtype)
+        work.folded[rows, :width] = library.cast(constant, library.dtype)
+        return library.cast(work.folded[:, :width], library.product_dtype)
 
     def pull_back(self, gradient: Array, phi: Array, u: Array, v: Array, work: Workspace) -> tuple[Array, Array]:
         """dr^T [n, BN] and dv^T [d, BN] from the gradient [d, P, BN] of the folded features."""
@@ -143,7 +148,7 @@ class Workspace:
         lengths = [
             (max(*expansion.lengths, 2) + 2) * axes,
             *products,
-            dim * features,
+            dim * features + 1,
             dim * features,
             *3 * [gathered],
         ]
@@ -154,7 +159,7 @@ class Workspace:
             start += length * size
         self._axes = library.xp.reshape(parts[0], (-1, axes, size))
         self.products = parts[1 : 1 + len(products)]
-        self.folded = library.xp.reshape(parts[-5], (dim, features, size))
+        self.folded = parts[-5]
         self.gradient = parts[-4]
         self.gathered = parts[-3:]
 
@@ -169,8 +174,3 @@ def _mask(library: Library, length: int, indices: np.ndarray[Any, Any]) -> Array
     mask = np.zeros(length, dtype=bool)
     mask[indices] = True
     return library.xp.asarray(mask.tolist(), device=library.device) if not library.is_numpy else mask
-
-
-def _merge_rows(library: Library, a: Array) -> Array:
-    """[d, P, BN] as [d P, BN]."""
-    return library.xp.reshape(a, (a.shape[0] * a.shape[1], a.shape[2]))

@@ -34,16 +34,16 @@ def forward(
     inputs = NodeFeatures(library, approximation.expansion, r_in, v_in, approximation.outside_in)
     outputs = NodeFeatures(library, approximation.expansion, r_out, v_out, approximation.outside_out)
     y = project(library, x, inputs, budget)  # [d P, B]
+    if bias is not None:  # one more feature, which is 1 for the inputs: cheaper than a pass over z
+        y = library.xp.concat([y, library.xp.ones_like(y[:1, :])])
     z = library.empty(x.shape[0], r_out.shape[0], dtype=library.product_dtype)
 
     def make_columns(chunks: list[slice]) -> None:
         work = outputs.make_workspace(chunks[0].stop - chunks[0].start)
         for chunk in chunks:
             phi = outputs.features(outputs.coordinates(chunk), work)
-            folded = outputs.fold(phi, outputs.dipoles(chunk), work)
+            folded = outputs.fold(phi, outputs.dipoles(chunk), work, None if bias is None else bias[chunk])
             library.matmul(library.xp.matrix_transpose(y), folded, z[:, chunk])
-            if bias is not None:
-                z[:, chunk] += bias[chunk]
 
     library.map_groups(make_columns, library.chunks(r_out.shape[0], outputs.rows, x.shape[0], budget))
     return add_outside_forward(z, x, r_in, v_in, r_out, v_out, bias, potential, approximation, direct)

@@ -10,14 +10,14 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import TypeVar
 
 import numpy as np
 from threadpoolctl import LibController, ThreadpoolController
 
-from pn_gpu.kernels.numpy.tiles import GROUPS_PER_THREAD, SERIAL_WORK, tile_slices
+from pn_gpu.kernels.numpy.tiles import BLAS_SERIAL_WORK, GROUPS_PER_THREAD, SERIAL_WORK, tile_slices
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -57,8 +57,10 @@ def share_out(length: int, tile: int, work: int) -> list[list[slice]]:
     return [tiles[start : start + size] for start in range(0, len(tiles), size)]
 
 
-def parallel_map(function: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
+def parallel_map(function: Callable[[Task], Result], tasks: Sequence[Task], work: int) -> list[Result]:
     """``[function(task) for task in tasks]`` over the threads, BLAS held to one; a single task runs where it is.
+
+    ``work`` is that of `share_out`; where it is too little for BLAS to start threads, BLAS is left alone.
 
     The tasks run with NumPy's floating-point warnings off: where a weight underflows that is no news, and NaN and inf
     in the input show in the result.
@@ -68,7 +70,7 @@ def parallel_map(function: Callable[[Task], Result], tasks: Sequence[Task]) -> l
         with np.errstate(all="ignore"):
             return function(task)
 
-    with _blas.single_threaded():
+    with nullcontext() if work < BLAS_SERIAL_WORK else _blas.single_threaded():
         if len(tasks) <= 1 or num_threads() == 1:
             return [run(task) for task in tasks]
         return list(_pool().map(run, tasks))

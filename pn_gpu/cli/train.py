@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pn_gpu.cli.data_options import add_data_arguments, load_data
 from pn_gpu.data import Dataset
@@ -22,6 +22,9 @@ from pn_gpu.training.history import History
 from pn_gpu.training.loop import TrainingRun
 from pn_gpu.training.recipes import RECIPES, get_recipe
 
+if TYPE_CHECKING:
+    from pn_gpu.animation import ParticleRecorder
+
 HELP = "train a network and save it"
 DESCRIPTION = """\
 Train a Particle Network and save it. Without options: on the embedded handwritten digits, in seconds.
@@ -30,6 +33,7 @@ Train a Particle Network and save it. Without options: on the embedded handwritt
   pn-gpu train --data mnist --model dense                 the multilayer perceptron, for comparison
   pn-gpu train --data table.csv --target price --task regression
   pn-gpu train --checkpoint run.safetensors --resume      go on where a run was cut off
+  pn-gpu train --plot digits.png --animate digits.gif     what came out, and how the particles moved
   torchrun --nproc-per-node 2 -m pn_gpu train             data-parallel over two processes
 """
 
@@ -85,6 +89,8 @@ def _add_file_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--checkpoint", type=Path, metavar="FILE", help="written after every epoch")
     group.add_argument("--resume", action="store_true", help="continue the run in the checkpoint, if there is one")
     group.add_argument("--history", type=Path, metavar="FILE", help="measurements of every epoch, as JSON")
+    group.add_argument("--plot", type=Path, metavar="FILE", help="history, particles, first weights: .png, .svg, ...")
+    group.add_argument("--animate", type=Path, metavar="FILE.gif", help="the particles moving through training")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -99,7 +105,8 @@ def _train(options: argparse.Namespace, processes: SingleProcess) -> int:
     dataset = load_data(options)
     network = _make_network(options, dataset)
     output = options.output or Path(f"pn-{Path(dataset.name).stem or 'data'}.safetensors")
-    _check_writable(output, options.checkpoint, options.history)
+    _check_writable(output, options.checkpoint, options.history, options.plot, options.animate)
+    recorder = _check_pictures(options)
     leads = processes.rank == 0
     if leads:
         _print_head(dataset, network, options.recipe, processes)
@@ -114,7 +121,10 @@ def _train(options: argparse.Namespace, processes: SingleProcess) -> int:
         seed=options.seed,
         checkpoint=options.checkpoint,
         resume=options.resume,
-        callbacks=_make_callbacks(options, print_epochs=leads and not options.quiet and not bar),
+        callbacks=[
+            *_make_callbacks(options, print_epochs=leads and not options.quiet and not bar),
+            *([] if recorder is None else [recorder]),
+        ],
         progress=bar,
         processes=processes,
         **recipe,
@@ -124,6 +134,7 @@ def _train(options: argparse.Namespace, processes: SingleProcess) -> int:
         if options.history is not None:
             history.save(options.history)
         _print_tail(dataset, network, history, output)
+        _save_pictures(options, network, history, recorder)
     return 130 if history.stop_reason == "interrupted" else 0
 
 
@@ -167,6 +178,33 @@ def _check_writable(*paths: Path | None) -> None:
     for path in paths:
         if path is not None and not path.absolute().parent.is_dir():
             raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist")
+
+
+def _check_pictures(options: argparse.Namespace) -> ParticleRecorder | None:
+    """Find out before the training whether its pictures can be made; what records the animation, if one is wanted."""
+    if options.plot is not None:
+        from pn_gpu.plot import check_picture
+
+        check_picture(options.plot)
+    if options.animate is None:
+        return None
+    from pn_gpu.animation import ParticleRecorder, check_animation
+
+    check_animation(options.animate)
+    return ParticleRecorder()
+
+
+def _save_pictures(
+    options: argparse.Namespace, network: Network, history: History, recorder: ParticleRecorder | None
+) -> None:
+    if options.plot is not None and history.num_epochs:
+        from pn_gpu import plot
+
+        plot.summary(network, history, options.plot)
+        print(f"saved     {options.plot} ({options.plot.stat().st_size} bytes)")
+    if recorder is not None:
+        recorder.save(options.animate)
+        print(f"saved     {options.animate} ({options.animate.stat().st_size} bytes)")
 
 
 def _make_callbacks(options: argparse.Namespace, print_epochs: bool) -> list[Any]:

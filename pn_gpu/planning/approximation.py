@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,8 +10,8 @@ import numpy as np
 from pn_gpu.checks import check_integer
 from pn_gpu.dispatch import check_arrays, check_particles
 from pn_gpu.kernels import potentials
-from pn_gpu.kernels.mehler import error
-from pn_gpu.kernels.mehler.error import Nodes
+from pn_gpu.kernels.mehler import samples as sampling
+from pn_gpu.kernels.mehler.remainder import Nodes, certificate, remainder
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.planning.decision import to_numpy
 from pn_gpu.planning.plan import Plan
@@ -82,18 +83,20 @@ def approximation_error(
         return ApproximationError(0.0, 0.0, 0.0, 0.0)
     inputs, outputs = Nodes(to_numpy(r_in), to_numpy(v_in)), Nodes(to_numpy(r_out), to_numpy(v_out))
     expansion = plan.approximation.expansion
-    e_in, e_out = error.residuals(expansion, inputs.r), error.residuals(expansion, outputs.r)
-    e_in[plan.approximation.outside_in] = 0
-    e_out[plan.approximation.outside_out] = 0
-    spill_in, spill_out = error.spill(e_in, inputs.v), error.spill(e_out, outputs.v)
+    missed_in, missed_out = remainder(expansion, inputs), remainder(expansion, outputs)
+    inside_in, inside_out = (np.ones(len(nodes.r), dtype=bool) for nodes in (inputs, outputs))
+    inside_in[plan.approximation.outside_in] = False
+    inside_out[plan.approximation.outside_out] = False
     rng = np.random.default_rng(seed)
-    norm = error.sampled_norm(inputs, outputs, samples, rng)
+    norm = sampling.sampled_norm(inputs, outputs, samples, rng)
     if norm == 0:
         return ApproximationError(0.0, 0.0, 0.0, 0.0)
-    estimate = error.sampled_error(expansion, inputs, e_in, outputs, e_out, samples, rng)
+    weights = (missed_in.e * inside_in, missed_out.e * inside_out)
+    estimate = sampling.sampled_error(expansion, inputs, weights[0], outputs, weights[1], samples, rng)
+    sums_in, sums_out = missed_in.sums(~inside_in), missed_out.sums(~inside_out)
     return ApproximationError(
         estimate / norm,
-        error.certificate(spill_in, spill_out) / norm,
-        float(np.sqrt(error.neuron_bounds(e_in, inputs.v, spill_out).max() * len(inputs.r))) / norm,
-        float(np.sqrt(error.neuron_bounds(e_out, outputs.v, spill_in).max() * len(outputs.r))) / norm,
+        certificate(sums_in, sums_out) / norm,
+        float((missed_in.bounds(sums_out) * inside_in).max()) * math.sqrt(len(inputs.r)) / norm,
+        float((missed_out.bounds(sums_in) * inside_out).max()) * math.sqrt(len(outputs.r)) / norm,
     )

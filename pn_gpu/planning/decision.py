@@ -9,10 +9,10 @@ import array_api_compat as compat
 import numpy as np
 
 from pn_gpu.kernels.mehler.arrays import Library
-from pn_gpu.kernels.mehler.error import NOBODY, Nodes
 from pn_gpu.kernels.mehler.expansion import Expansion
 from pn_gpu.kernels.mehler.features import NodeFeatures
 from pn_gpu.kernels.mehler.forward import FEATURE_BUDGET
+from pn_gpu.kernels.mehler.remainder import NOBODY, Nodes
 from pn_gpu.kernels.numpy.threads import num_threads
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.planning.calibration import machine_costs

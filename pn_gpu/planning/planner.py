@@ -6,7 +6,7 @@ from typing import Any
 
 from pn_gpu.checks import check_integer
 from pn_gpu.kernels import potentials
-from pn_gpu.kernels.mehler.error import Nodes
+from pn_gpu.kernels.mehler.remainder import Nodes
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.planning.calibration import machine_costs
 from pn_gpu.planning.costs import Costs

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pn_gpu.kernels.mehler import error
-from pn_gpu.kernels.mehler.error import Nodes
+from pn_gpu.kernels.mehler import samples
 from pn_gpu.kernels.mehler.expansion import (
     SMALLEST_SPREAD,
     Approximation,
@@ -18,16 +17,25 @@ from pn_gpu.kernels.mehler.expansion import (
     ranked_degrees,
     rate,
 )
+from pn_gpu.kernels.mehler.remainder import (
+    LARGEST_SHELL,
+    ROUNDING,
+    Nodes,
+    Remainder,
+    certificate,
+    remainder,
+    shell_values,
+)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 # No neuron (row or column of W) errs by more than this many rtol of the root mean square neuron.
-NEURON_FACTOR = 30.0
+NEURON_FACTOR = 15.0
 # The sampled estimate has to stay this far under rtol.
 SAFETY = 0.8
 # Particles that stand for a node set while expansions are compared, and rows and columns of a sampled
 # estimate.
-SUBSAMPLE = 1024
+SUBSAMPLE = 768
 SAMPLES = 160
 MOST_FEATURES = 4096
 # An expansion that has to leave out more of either node set than this is not considered.
@@ -94,7 +102,7 @@ def find_approximation(
     """The approximation of least ``cost(P, left-out inputs, left-out outputs)`` with at most ``most``
     features."""
     rng = np.random.default_rng(0)
-    norm = error.sampled_norm(inputs, outputs, SAMPLES, rng)
+    norm = samples.sampled_norm(inputs, outputs, SAMPLES, rng)
     most = min(most, MOST_FEATURES)
     if norm == 0 or most < 1:
         return None
@@ -119,47 +127,52 @@ def approximate(
 ) -> Found | None:
     """Choose the particles that ``expansion`` must leave out, of all, and measure what remains."""
     rng = np.random.default_rng(1)
-    norm = norm or error.sampled_norm(inputs, outputs, SAMPLES, rng)
+    norm = norm or samples.sampled_norm(inputs, outputs, SAMPLES, rng)
     if norm == 0:
         return None
-    e_in, e_out = error.residuals(expansion, inputs.r), error.residuals(expansion, outputs.r)
+    missed_in, missed_out = remainder(expansion, inputs), remainder(expansion, outputs)
     limits = _neuron_limits(rtol, norm, len(inputs.r), len(outputs.r))
-    outside_in, outside_out = choose_outside(e_in, inputs.v, e_out, outputs.v, *limits)
+    outside_in, outside_out = choose_outside(missed_in, missed_out, *limits)
     if outside_in.mean() > MOST_OUTSIDE or outside_out.mean() > MOST_OUTSIDE:
         return None
-    e_in, e_out = np.where(outside_in, 0, e_in), np.where(outside_out, 0, e_out)
-    spill_in, spill_out = error.spill(e_in, inputs.v), error.spill(e_out, outputs.v)
+    sums_in, sums_out = missed_in.sums(outside_in), missed_out.sums(outside_out)
     worst = max(
-        float(error.neuron_bounds(e_in, inputs.v, spill_out).max()) * len(inputs.r),
-        float(error.neuron_bounds(e_out, outputs.v, spill_in).max()) * len(outputs.r),
+        float(np.where(outside, 0, missed.bounds(sums, limit / 2)).max()) * math.sqrt(len(outside))
+        for outside, missed, sums, limit in (
+            (outside_in, missed_in, sums_out, limits[0]),
+            (outside_out, missed_out, sums_in, limits[1]),
+        )
     )
-    estimate = error.sampled_error(expansion, inputs, e_in, outputs, e_out, SAMPLES, rng)
+    weights_in, weights_out = np.where(outside_in, 0, missed_in.e), np.where(outside_out, 0, missed_out.e)
+    estimate = samples.sampled_error(expansion, inputs, weights_in, outputs, weights_out, SAMPLES, rng)
     return Found(
         Approximation(expansion, np.flatnonzero(outside_in), np.flatnonzero(outside_out)),
-        error.certificate(spill_in, spill_out) / norm,
+        certificate(sums_in, sums_out) / norm,
         estimate / norm,
-        math.sqrt(worst) / norm,
+        worst / norm,
     )
 
 
 def choose_outside(
-    e_in: Array, v_in: Array, e_out: Array, v_out: Array, limit_in: float, limit_out: float
+    missed_in: Remainder, missed_out: Remainder, limit_in: float, limit_out: float
 ) -> tuple[Array, Array]:
-    """Masks of the particles whose squared neuron bound would exceed its limit."""
-    outside_in, outside_out = np.zeros(len(e_in), dtype=bool), np.zeros(len(e_out), dtype=bool)
-    # Leaving out the first batch lowers everybody's bound; the second round takes some of it back in, and the
-    # third leaves out whoever that brings over the limit, so the bounds hold for the set as it ends.
-    for _ in range(3):
-        spill_in = error.spill(np.where(outside_in, 0, e_in), v_in)
-        spill_out = error.spill(np.where(outside_out, 0, e_out), v_out)
-        outside_in = error.neuron_bounds(e_in, v_in, spill_out) > limit_in
-        outside_out = error.neuron_bounds(e_out, v_out, spill_in) > limit_out
+    """Masks of the particles whose neuron bound would exceed its limit."""
+    outside_in, outside_out = np.zeros(len(missed_in.e), dtype=bool), np.zeros(len(missed_out.e), dtype=bool)
+    # Leaving out the first batch lowers everybody's bound; the second round takes some of it back in, and the third
+    # leaves out whoever that brings over the limit, so the bounds hold for the set as it ends.
+    for sharp in (False, True, True):
+        sums_in = missed_in.sums(outside_in) if sharp else missed_in.coarse_sums(outside_in)
+        sums_out = missed_out.sums(outside_out) if sharp else missed_out.coarse_sums(outside_out)
+        outside_in = missed_in.bounds(sums_out, limit_in) > limit_in
+        outside_out = missed_out.bounds(sums_in, limit_out) > limit_out
+        if not sharp and not (outside_in.any() or outside_out.any()):
+            break
     return outside_in, outside_out
 
 
 def _neuron_limits(rtol: float, norm: float, num_in: int, num_out: int) -> tuple[float, float]:
-    square = (NEURON_FACTOR * rtol * norm) ** 2
-    return square / num_in, square / num_out
+    whole = NEURON_FACTOR * rtol * norm
+    return whole / math.sqrt(num_in), whole / math.sqrt(num_out)
 
 
 def _thin(a: Array, most: int) -> Array:
@@ -172,17 +185,19 @@ class _Candidates:
 
     def __init__(self, frame: Frame, count: int, inputs: Nodes, outputs: Nodes, rtol: float, norm: float) -> None:
         self.frame, self.rtol = frame, rtol
+        self._known_outside: dict[int, tuple[Array, Array]] = {}
         self.degrees, weights = ranked_degrees(frame.rates, count)
         steps = np.flatnonzero(np.diff(weights, append=np.inf) > 1e-9) + 1
         steps = steps[steps <= max(count, steps[0])]
-        # Sizes 6 % apart are as many as matter.
+        # Sizes 10 % apart are as many as matter.
         self.sizes = [int(p) for k, p in enumerate(steps) if k == 0 or k == len(steps) - 1 or _is_step(steps, k)]
         self.inputs, self.outputs = (Nodes(_thin(s.r, SUBSAMPLE), _thin(s.v, SUBSAMPLE)) for s in (inputs, outputs))
         self.totals = len(inputs.r), len(outputs.r)
         self.shares = tuple(len(s.r) / total for s, total in zip((self.inputs, self.outputs), self.totals, strict=True))
         # Of the part's own neurons and sums: the norm of the part of W that the picked particles span.
         self.norm = norm * math.sqrt(self.shares[0] * self.shares[1])
-        self._e_in, self._e_out = (self._residuals(s.r) for s in (self.inputs, self.outputs))  # [sizes, S]
+        self._phi_in, self._phi_out = (self._features(s.r) for s in (self.inputs, self.outputs))  # [P, S]
+        self._e_in, self._e_out = (_missed(phi) for phi in (self._phi_in, self._phi_out))  # [P, S]
 
     def expansion(self, features: int) -> Expansion:
         """The expansion with the first ``features`` of the ranked degrees."""
@@ -207,33 +222,45 @@ class _Candidates:
                 priced.append((cost(self.sizes[k], *counts), self.sizes[k]))
         return [size for _, size in sorted(priced)]
 
-    def _residuals(self, r: Array) -> Array:
+    def _features(self, r: Array) -> Array:
         largest = self.expansion(len(self.degrees))
-        phi = error.features(largest, r)
-        phi *= phi
+        phi = samples.features(largest, r)
         row = {tuple(degree): k for k, degree in enumerate(largest.degrees.tolist())}
-        order = [row[tuple(degree)] for degree in self.degrees.tolist()]
-        starts = [0, *self.sizes[:-1]]
-        parts = np.add.reduceat(phi[order], starts, axis=0)[: len(self.sizes)]
-        if self.sizes[-1] < len(order):  # reduceat ran to the end in its last part
-            parts[-1] = phi[order[starts[-1] : self.sizes[-1]]].sum(axis=0)
-        return np.clip(1 - np.cumsum(parts, axis=0), error.ROUNDING, 1)
+        return phi[[row[tuple(degree)] for degree in self.degrees.tolist()]]
 
     def _outside(self, k: int) -> tuple[Array, Array]:
+        if k not in self._known_outside:
+            self._known_outside[k] = self._choose_outside(k)
+        return self._known_outside[k]
+
+    def _choose_outside(self, k: int) -> tuple[Array, Array]:
         limits = _neuron_limits(self.rtol, self.norm, len(self.inputs.r), len(self.outputs.r))
-        return choose_outside(self._e_in[k], self.inputs.v, self._e_out[k], self.outputs.v, *limits)
+        missed_in = self._remainder(k, self.inputs.v, self._phi_in, self._e_in)
+        missed_out = self._remainder(k, self.outputs.v, self._phi_out, self._e_out)
+        return choose_outside(missed_in, missed_out, *limits)
+
+    def _remainder(self, k: int, v: Array, phi: Array, e: Array) -> Remainder:
+        size = self.sizes[k]
+        wider = min(size + LARGEST_SHELL // v.shape[1], len(phi))
+        return Remainder(v, e[size - 1], e[wider - 1], shell_values(phi[size:wider], v))
 
     def _error(self, k: int) -> float:
         """Estimated relative error with the left-out particles exact; infinite if they are too many."""
         outside_in, outside_out = self._outside(k)
         if max(outside_in.mean(), outside_out.mean()) > MOST_OUTSIDE:
             return math.inf
-        e_in, e_out = np.where(outside_in, 0, self._e_in[k]), np.where(outside_out, 0, self._e_out[k])
+        last = self.sizes[k] - 1
+        e_in, e_out = np.where(outside_in, 0, self._e_in[last]), np.where(outside_out, 0, self._e_out[last])
         rng = np.random.default_rng(2)
         expansion = self.expansion(self.sizes[k])
-        return error.sampled_error(expansion, self.inputs, e_in, self.outputs, e_out, SAMPLES, rng) / self.norm
+        return samples.sampled_error(expansion, self.inputs, e_in, self.outputs, e_out, SAMPLES, rng) / self.norm
+
+
+def _missed(phi: Array) -> Array:
+    """1 - sum of the squares of the first features, for every number of them: [P, S]."""
+    return np.clip(1 - np.cumsum(phi * phi, axis=0), ROUNDING, 1)
 
 
 def _is_step(steps: Array, k: int) -> bool:
-    """Whether a size is the first in its 6 % bin."""
-    return math.floor(math.log(steps[k]) / 0.06) > math.floor(math.log(steps[k - 1]) / 0.06)
+    """Whether a size is the first in its 10 % bin."""
+    return math.floor(math.log(steps[k]) / 0.1) > math.floor(math.log(steps[k - 1]) / 0.1)

@@ -88,6 +88,18 @@ def test_models_and_recipes(capsys):
     capsys.readouterr()
 
 
+def test_pictures(capsys):
+    pytest.importorskip("matplotlib")
+    assert main(["train", *QUICK, "--epochs", "1", "--dim", "2", "--plot", "net.png", "--animate", "net.gif"]) == 0
+    out = capsys.readouterr().out
+    for name in ("net.png", "net.gif"):
+        assert f"saved     {name} ({Path(name).stat().st_size} bytes)" in out
+    assert "net.docx: want a file that ends in one of" in fails(capsys, "train", "--plot", "net.docx")
+    assert "net.mp4: want a file that ends in .gif" in fails(capsys, "train", "--animate", "net.mp4")
+    assert "want a ParticleNetwork" in fails(capsys, "train", *QUICK, "--model", "dense", "--animate", "net.gif")
+    assert "the folder nowhere does not exist" in fails(capsys, "train", "--plot", "nowhere/net.png")
+
+
 def test_training_is_reproducible(capsys):
     for name in ("a", "b"):
         main(["train", *QUICK, "--output", name])

@@ -86,7 +86,7 @@ def test_an_error_in_a_task_reaches_the_caller_and_frees_blas(four_threads):
         raise ArithmeticError(f"task {task}")
 
     with pytest.raises(ArithmeticError, match="task 0"):
-        threads.parallel_map(fail, [0, 1])
+        threads.parallel_map(fail, [0, 1], work=10**9)
     assert [library.get_num_threads() for library in libraries] == before
 
 

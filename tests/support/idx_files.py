@@ -35,10 +35,12 @@ def mnist_like(num_train: int = 30, num_test: int = 10, side: int = 4, seed: int
     return arrays
 
 
-def write_mnist_like(folder: Path, suffix: str = ".gz", separator: str = "-") -> dict[str, np.ndarray]:
+def write_mnist_like(
+    folder: Path, suffix: str = ".gz", separator: str = "-", num_train: int = 30, num_test: int = 10
+) -> dict[str, np.ndarray]:
     """A folder of four files; a dot as ``separator`` stands before "idx"."""
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = mnist_like()
+    arrays = mnist_like(num_train, num_test)
     for name, array in arrays.items():
         write_idx(folder / (name.replace("-idx", f"{separator}idx") + suffix), array)
     return arrays

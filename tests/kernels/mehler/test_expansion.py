@@ -7,9 +7,10 @@ import itertools
 import numpy as np
 import pytest
 
-from pn_gpu.kernels.mehler import error
+from pn_gpu.kernels.mehler import samples
 from pn_gpu.kernels.mehler.expansion import make_expansion, ranked_degrees, rate
 from pn_gpu.kernels.mehler.features import NodeFeatures
+from pn_gpu.kernels.mehler.remainder import Nodes, certificate, remainder
 from support import mehler as support
 from support import oracle
 
@@ -18,7 +19,7 @@ from support import oracle
 def test_the_features_are_hermite_functions(dim: int, count: int) -> None:
     expansion = support.expansion(dim, count)
     r = 0.7 * np.random.default_rng(1).standard_normal((60, dim))
-    np.testing.assert_allclose(error.features(expansion, r), support.features(expansion, r), atol=1e-12)
+    np.testing.assert_allclose(samples.features(expansion, r), support.features(expansion, r), atol=1e-12)
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3])
@@ -26,8 +27,8 @@ def test_enough_features_give_the_gaussian(dim: int) -> None:
     expansion = support.expansion(dim, {1: 40, 2: 500, 3: 2500}[dim])
     rng = np.random.default_rng(2)
     r, q = 0.5 * rng.standard_normal((2, 40, dim))
-    product = error.features(expansion, r).T @ error.features(expansion, q)
-    np.testing.assert_allclose(product, error.gaussian(r, q), atol={1: 1e-14, 2: 1e-13, 3: 1e-9}[dim])
+    product = samples.features(expansion, r).T @ samples.features(expansion, q)
+    np.testing.assert_allclose(product, samples.gaussian(r, q), atol={1: 1e-14, 2: 1e-13, 3: 1e-9}[dim])
 
 
 @pytest.mark.parametrize("rates", [[0.3], [0.3, 0.3], [0.1, 0.5, 0.3], [1e-3, 0.6], [0.2] * 6])
@@ -66,7 +67,7 @@ def test_the_rate_follows_the_spread() -> None:
 def test_residuals_are_what_the_features_miss() -> None:
     expansion = support.expansion(2, 21)
     r = np.concatenate([0.5 * np.random.default_rng(3).standard_normal((3000, 2)), [[30.0, 0], [1e4, -1e4]]])
-    e = error.residuals(expansion, r)
+    e = remainder(expansion, Nodes(r, r)).e
     missed = 1 - (support.features(expansion, r[:-2]) ** 2).sum(axis=0)
     np.testing.assert_allclose(e, np.append(missed, [1, 1]), atol=1e-12)
 
@@ -90,33 +91,50 @@ def test_the_bounds_bound(cloud: str, features: int) -> None:
     r_in, r_out = (_cloud(cloud, count, rng) for count in (300, 250))
     expansion = support.expansion(2, features)
     dw = (case.v_in @ case.v_out.T) * (
-        error.gaussian(r_in, r_out) - support.features(expansion, r_in).T @ support.features(expansion, r_out)
+        samples.gaussian(r_in, r_out) - support.features(expansion, r_in).T @ support.features(expansion, r_out)
     )
-    e_in, e_out = error.residuals(expansion, r_in), error.residuals(expansion, r_out)
-    spill_in, spill_out = error.spill(e_in, case.v_in), error.spill(e_out, case.v_out)
-    slack = 1 + 1e-9
-    assert np.linalg.norm(dw) <= slack * error.certificate(spill_in, spill_out)
-    assert ((dw**2).sum(axis=1) <= slack * error.neuron_bounds(e_in, case.v_in, spill_out)).all()
-    assert ((dw**2).sum(axis=0) <= slack * error.neuron_bounds(e_out, case.v_out, spill_in)).all()
+    inputs, outputs = Nodes(r_in, case.v_in), Nodes(r_out, case.v_out)
+    missed_in, missed_out = remainder(expansion, inputs), remainder(expansion, outputs)
+    outside = np.zeros(300, dtype=bool), np.zeros(250, dtype=bool)
+    for sums_in, sums_out in (
+        (missed_in.sums(outside[0]), missed_out.sums(outside[1])),
+        (missed_in.coarse_sums(outside[0]), missed_out.coarse_sums(outside[1])),
+    ):
+        assert np.linalg.norm(dw) <= certificate(sums_in, sums_out) + 1e-13
+        assert (np.linalg.norm(dw, axis=1) <= missed_in.bounds(sums_out) + 1e-13).all()
+        assert (np.linalg.norm(dw, axis=0) <= missed_out.bounds(sums_in) + 1e-13).all()
     for seed in range(5):
         generator = np.random.default_rng(seed)
-        inputs, outputs = error.Nodes(r_in, case.v_in), error.Nodes(r_out, case.v_out)
-        estimate = error.sampled_error(expansion, inputs, e_in, outputs, e_out, 64, generator)
+        estimate = samples.sampled_error(expansion, inputs, missed_in.e, outputs, missed_out.e, 64, generator)
         assert 1 / 1.5 < estimate / np.linalg.norm(dw) < 1.5
+
+
+def test_the_shell_makes_the_bounds_sharp() -> None:
+    case = oracle.random_case(1, 900, 800, 2)
+    expansion = support.expansion(2, 21)
+    missed_in = remainder(expansion, Nodes(case.r_in, case.v_in))
+    missed_out = remainder(expansion, Nodes(case.r_out, case.v_out))
+    outside = np.zeros(900, dtype=bool), np.zeros(800, dtype=bool)
+    sharp = certificate(missed_in.sums(outside[0]), missed_out.sums(outside[1]))
+    coarse = certificate(missed_in.coarse_sums(outside[0]), missed_out.coarse_sums(outside[1]))
+    product = support.features(expansion, case.r_in).T @ support.features(expansion, case.r_out)
+    error = np.linalg.norm((case.v_in @ case.v_out.T) * (samples.gaussian(case.r_in, case.r_out) - product))
+    assert error < sharp < 1.2 * error
+    assert coarse > 2 * error
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_sampled_norm_is_near(seed: int) -> None:
     case = oracle.random_case(1, 900, 800, 3, seed=seed)
-    inputs, outputs = error.Nodes(case.r_in, case.v_in), error.Nodes(case.r_out, case.v_out)
-    norm = error.sampled_norm(inputs, outputs, 128, np.random.default_rng(seed))
+    inputs, outputs = Nodes(case.r_in, case.v_in), Nodes(case.r_out, case.v_out)
+    norm = samples.sampled_norm(inputs, outputs, 128, np.random.default_rng(seed))
     assert norm == pytest.approx(np.linalg.norm(oracle.weight(case)), rel=0.1)
 
 
 def test_a_few_particles_are_all_sampled() -> None:
     case = oracle.random_case(1, 30, 20, 2)
-    inputs, outputs = error.Nodes(case.r_in, case.v_in), error.Nodes(case.r_out, case.v_out)
-    norm = error.sampled_norm(inputs, outputs, 64, np.random.default_rng(0))
+    inputs, outputs = Nodes(case.r_in, case.v_in), Nodes(case.r_out, case.v_out)
+    norm = samples.sampled_norm(inputs, outputs, 64, np.random.default_rng(0))
     assert norm == pytest.approx(np.linalg.norm(oracle.weight(case)), rel=1e-12)
 
 

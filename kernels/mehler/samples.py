@@ -1,40 +1,22 @@
-"""How far the approximate W is from W: bounds that hold for any positions, and an estimate from sampled
-weights.
+"""Samples of the exact and the approximate W: estimates of |W|_F and of the error |dW|_F.
 
-With e_i = 1 - sum_a Phi_a(r_i)^2 the Cauchy-Schwarz inequality gives |dK_ij| <= sqrt(e_i e_j) for every pair,
-so with the d x d matrix T_in = sum_i e_i v_i v_i^T over the particles that are not left out, and T_out
-likewise,
-
-    |dW_.j|^2 <= e_j v_j^T T_in v_j        |dW_i.|^2 <= e_i v_i^T T_out v_i        |dW|_F^2 <= trace(T_in
-    T_out)
-
-The estimate draws rows and columns with probabilities |v|^2 e, under which no drawn weight can weigh more
-than the bound: few weights suffice. These functions take NumPy arrays in float64.
+The error is estimated from rows and columns drawn with probabilities |v|^2 e, under which no drawn weight can weigh
+more than the bound of the whole: few weights suffice. Arrays are NumPy's, in float64.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from pn_gpu.kernels.mehler.arrays import Library
 from pn_gpu.kernels.mehler.expansion import Expansion
 from pn_gpu.kernels.mehler.features import NodeFeatures
+from pn_gpu.kernels.mehler.remainder import NOBODY, Nodes
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-# 1 - sum Phi^2 is not known better than this in float64.
-ROUNDING = 1e-15
-NOBODY = np.zeros(0, dtype=np.int64)
-
-
-class Nodes(NamedTuple):
-    """One node set, in float64."""
-
-    r: Array  # [N, n]
-    v: Array  # [N, d]
 
 
 def features(expansion: Expansion, r: Array) -> Array:
@@ -45,37 +27,6 @@ def features(expansion: Expansion, r: Array) -> Array:
     nodes = NodeFeatures(library, expansion, r, r, NOBODY)
     phi = nodes.features(nodes.coordinates(slice(0, len(r))), nodes.make_workspace(len(r)))
     return np.array(phi)
-
-
-def residuals(expansion: Expansion, r: Array) -> Array:
-    """e_i = 1 - sum_a Phi_a(r_i)^2 of any number of particles: [N]."""
-    library = Library(r, r)
-    nodes = NodeFeatures(library, expansion, r, r, NOBODY)
-    e = np.empty(len(r))
-
-    def run(chunks: list[slice]) -> None:
-        work = nodes.make_workspace(chunks[0].stop - chunks[0].start)
-        for chunk in chunks:
-            phi = nodes.features(nodes.coordinates(chunk), work)
-            e[chunk] = 1 - library.sum_of_products(phi, phi)
-
-    library.map_groups(run, library.chunks(len(r), nodes.rows, 0, 64 << 20))
-    return np.clip(e, ROUNDING, 1)
-
-
-def spill(e: Array, v: Array) -> Array:
-    """T = sum_i e_i v_i v_i^T: [d, d]."""
-    return (v * e[:, None]).T @ v
-
-
-def neuron_bounds(e: Array, v: Array, other_spill: Array) -> Array:
-    """Squares of what bounds the error of the row or column of W of every particle: [N]."""
-    return e * np.einsum("id,id->i", v @ other_spill, v)
-
-
-def certificate(spill_in: Array, spill_out: Array) -> float:
-    """What |dW|_F cannot exceed."""
-    return math.sqrt(float(np.sum(spill_in * spill_out)))
 
 
 def sampled_error(
