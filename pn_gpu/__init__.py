@@ -13,6 +13,7 @@ from pn_gpu.model.dense_network import DenseNetwork
 from pn_gpu.model.particle_network import ParticleNetwork
 from pn_gpu.model.penalties import L2, Repulsion
 from pn_gpu.operator import dense_weight, particle_linear, particle_linear_backward
+from pn_gpu.planning import ApproximationError, Costs, MethodPlanner, Plan, approximation_error, plan
 from pn_gpu.storage import load
 from pn_gpu.training.callbacks import Callback, EarlyStopping
 from pn_gpu.training.history import History
@@ -27,27 +28,33 @@ __all__ = [
     "SGD",
     "Adagrad",
     "Adam",
+    "ApproximationError",
     "Backend",
     "Callback",
     "Constant",
     "Cosine",
+    "Costs",
     "DenseNetwork",
     "EarlyStopping",
     "History",
+    "MethodPlanner",
     "OneCycle",
     "OperatorGradient",
     "Optimizer",
     "ParticleNetwork",
+    "Plan",
     "Potential",
     "RMSProp",
     "Repulsion",
     "Rprop",
     "Schedule",
     "TrainingDiverged",
+    "approximation_error",
     "dense_weight",
     "get_backend",
     "load",
     "particle_linear",
     "particle_linear_backward",
+    "plan",
     "register_potential",
 ]

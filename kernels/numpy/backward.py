@@ -30,7 +30,8 @@ def backward(
         dbias = dz.sum(axis=0)
     dx = np.empty(x.shape, x.dtype) if need_dx else None
     if need_dx or need_particles:
-        groups = share_out(x.shape[1], BACKWARD_TILE[0], layer_work(*x.shape, dz.shape[1]))
+        work = layer_work(len(x), x.shape[1], dz.shape[1])
+        groups = share_out(x.shape[1], BACKWARD_TILE[0], work)
         # Every group sums over its own rows, so the result does not depend on which thread comes first.
         reductions = [None if total is None else total.new_group() for _ in groups]
         for batch in tile_slices(len(x), BATCH_TILE):
@@ -41,13 +42,13 @@ def backward(
             def pass_over_group(task: tuple[list[slice], Reduction | None]) -> None:
                 _pass_over_tiles(task[0], x_batch, dz_tiles, pairs, dx_batch, task[1])  # noqa: B023 - used at once
 
-            parallel_map(pass_over_group, list(zip(groups, reductions, strict=True)))
+            parallel_map(pass_over_group, list(zip(groups, reductions, strict=True)), work)
         for reduction in reductions:
             if total is not None and reduction is not None:
                 total.merge(reduction)
     with np.errstate(all="ignore"):
         particles = (None, None, None, None) if total is None else total.gradients()
-    return OperatorGradient(dx, *particles, dbias)
+    return OperatorGradient(dx, *particles, dbias=dbias)
 
 
 def _pass_over_tiles(

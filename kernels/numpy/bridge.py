@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from pn_gpu.kernels.namespace import namespace_of
 
 from pn_gpu.kernels import numpy as room
 from pn_gpu.kernels.gradient import OperatorGradient
+from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.kernels.potentials import Potential
 
 Array = Any
@@ -18,8 +18,8 @@ def forward(
     x: Array, r_in: Array, v_in: Array, r_out: Array, v_out: Array, bias: Array | None, potential: Potential
 ) -> Array:
     """`pn_gpu.kernels.numpy.forward` for arrays of the library of ``x``."""
-    arrays = [None if a is None else np.asarray(a) for a in (x, r_in, v_in, r_out, v_out, bias)]
-    return _back(room.forward(*arrays, potential), x)
+    arrays = (None if a is None else np.asarray(a) for a in (x, r_in, v_in, r_out, v_out, bias))
+    return _back(room.forward(*arrays, potential=potential), x)
 
 
 def backward(
@@ -34,8 +34,8 @@ def backward(
     need_particles: bool = True,
 ) -> OperatorGradient:
     """`pn_gpu.kernels.numpy.backward` for arrays of the library of ``x``."""
-    arrays = [np.asarray(a) for a in (dz, x, r_in, v_in, r_out, v_out)]
-    gradient = room.backward(*arrays, potential, need_dx, need_particles)
+    arrays = (np.asarray(a) for a in (dz, x, r_in, v_in, r_out, v_out))
+    gradient = room.backward(*arrays, potential=potential, need_dx=need_dx, need_particles=need_particles)
     return OperatorGradient(*(None if g is None else _back(g, x) for g in gradient))
 
 

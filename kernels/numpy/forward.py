@@ -28,7 +28,8 @@ def forward(
             if bias is not None:
                 z[:, columns] += bias[columns]
 
-    parallel_map(make_columns, share_out(len(r_out), FORWARD_TILE[1], layer_work(*x.shape, len(r_out))))
+    work = layer_work(len(x), x.shape[1], len(r_out))
+    parallel_map(make_columns, share_out(len(r_out), FORWARD_TILE[1], work), work)
     return z
 
 

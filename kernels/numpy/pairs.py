@@ -59,6 +59,9 @@ class NodePairs:
         self.expanded = bool(potential.smooth_at_zero and farthest <= EXPANSION_RADIUS**2)
         if self.expanded:
             self._make_tables(squares_in, squares_out)
+        else:
+            # Centring rounds particles that are nearer to the origin than to the centre, and spreads a NaN.
+            self.r_in, self.r_out = r_in, r_out
 
     def _make_tables(self, squares_in: Array, squares_out: Array) -> None:
         """Tables A [N, n + 2] and C [n + 2, M] whose product is -s, in units of log 2 where exp2 is used."""
@@ -118,7 +121,6 @@ class NodePairs:
         self.values(rows, columns, w, scratch)
         self.dipole_products(rows, columns, scratch)
         w *= scratch
-
 
 
 def _centre(r: Array) -> Array:

@@ -10,14 +10,14 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import TypeVar
 
 import numpy as np
 from threadpoolctl import LibController, ThreadpoolController
 
-from pn_gpu.kernels.numpy.tiles import GROUPS_PER_THREAD, SERIAL_WORK, tile_slices
+from pn_gpu.kernels.numpy.tiles import BLAS_SERIAL_WORK, GROUPS_PER_THREAD, SERIAL_WORK, tile_slices
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -57,8 +57,10 @@ def share_out(length: int, tile: int, work: int) -> list[list[slice]]:
     return [tiles[start : start + size] for start in range(0, len(tiles), size)]
 
 
-def parallel_map(function: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
+def parallel_map(function: Callable[[Task], Result], tasks: Sequence[Task], work: int) -> list[Result]:
     """``[function(task) for task in tasks]`` over the threads, BLAS held to one; a single task runs where it is.
+
+    ``work`` is that of `share_out`; where it is too little for BLAS to start threads, BLAS is left alone.
 
     The tasks run with NumPy's floating-point warnings off: where a weight underflows that is no news, and NaN and inf
     in the input show in the result.
@@ -68,7 +70,7 @@ def parallel_map(function: Callable[[Task], Result], tasks: Sequence[Task]) -> l
         with np.errstate(all="ignore"):
             return function(task)
 
-    with _blas.single_threaded():
+    with nullcontext() if work < BLAS_SERIAL_WORK else _blas.single_threaded():
         if len(tasks) <= 1 or num_threads() == 1:
             return [run(task) for task in tasks]
         return list(_pool().map(run, tasks))
@@ -76,7 +78,14 @@ def parallel_map(function: Callable[[Task], Result], tasks: Sequence[Task]) -> l
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(num_threads(), thread_name_prefix="pn_gpu")
+    return ThreadPoolExecutor(num_threads(), thread_name_prefix="pn_gpu", initializer=_limit_openmp)
+
+
+def _limit_openmp() -> None:
+    """Where BLAS runs on OpenMP its number of threads is each calling thread's own."""
+    for library in _blas_libraries():
+        if getattr(library, "threading_layer", None) == "openmp":
+            library.set_num_threads(1)
 
 
 class _BlasThreads:
@@ -98,7 +107,7 @@ class _BlasThreads:
             if self._users == 1:
                 self._saved = [(library, library.get_num_threads()) for library in _blas_libraries()]
                 for library, _ in self._saved:
-                    library.set_num_threads(1)
+                    _set_num_threads(library, 1)
         try:
             yield
         finally:
@@ -109,8 +118,18 @@ class _BlasThreads:
 
     def restore(self) -> None:
         for library, count in self._saved:
-            library.set_num_threads(count)
+            _set_num_threads(library, count)
         self._saved = []
+
+
+def _set_num_threads(library: LibController, count: int) -> None:
+    # threadpoolctl 3.7 heeds only the thread that set a limit first, until that is forgotten.
+    forget = getattr(library, "clear_controlling_thread", None)
+    if forget is not None:
+        forget(force=True)
+    library.set_num_threads(count)
+    if forget is not None:
+        forget(force=True)
 
 
 @cache

@@ -20,6 +20,9 @@ BATCH_TILE = 1024
 # Multiply-adds below which a call stays on its own thread: handing work to the pool takes about 0.1 ms.
 SERIAL_WORK = 2**25
 
+# Multiply-adds below which OpenBLAS stays on one thread by itself; setting its threads takes about 10 us.
+BLAS_SERIAL_WORK = 2**18
+
 # To make a weight costs about as much as this many multiply-adds.
 WEIGHT_WORK = 64
 

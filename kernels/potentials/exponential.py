@@ -25,5 +25,5 @@ EXPONENTIAL = Potential(
     derivative=_derivative,
     smooth_at_zero=False,
     cuda_value="exp_(-sqrt_(s))",
-    cuda_derivative="s > T(0) ? -exp_(-sqrt_(s)) / (T(2) * sqrt_(s)) : T(0)",
+    cuda_derivative="s > T(0) ? T(-0.5) * exp_(-sqrt_(s)) * rsqrt_(s) : T(0)",
 )

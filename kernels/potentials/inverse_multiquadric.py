@@ -22,5 +22,5 @@ INVERSE_MULTIQUADRIC = Potential(
     value=_value,
     derivative=_derivative,
     cuda_value="rsqrt_(T(1) + s)",
-    cuda_derivative="T(-0.5) * rsqrt_(T(1) + s) / (T(1) + s)",
+    cuda_derivative="T(-0.5) * pow3_(rsqrt_(T(1) + s))",
 )

@@ -26,5 +26,5 @@ TRIANGLE = Potential(
     derivative=_derivative,
     smooth_at_zero=False,
     cuda_value="s < T(1) ? T(1) - sqrt_(s) : T(0)",
-    cuda_derivative="s > T(0) && s < T(1) ? T(-0.5) / sqrt_(s) : T(0)",
+    cuda_derivative="s > T(0) && s < T(1) ? T(-0.5) * rsqrt_(s) : T(0)",
 )

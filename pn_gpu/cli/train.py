@@ -15,7 +15,7 @@ from pn_gpu.model.counts import count_dense_parameters
 from pn_gpu.model.dense_network import DenseNetwork
 from pn_gpu.model.network import Network
 from pn_gpu.model.particle_network import ParticleNetwork
-from pn_gpu.operator import METHODS
+from pn_gpu.planning.plan import METHODS
 from pn_gpu.training.callbacks import Callback, EarlyStopping
 from pn_gpu.training.distributed import SingleProcess, processes_of_environment
 from pn_gpu.training.history import History

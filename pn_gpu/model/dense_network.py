@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from pn_gpu.backends import Backend
 from pn_gpu.checks import check_integer
-from pn_gpu.model.layers import DenseLayer
+from pn_gpu.model.layers import DenseLayer, Layer
 from pn_gpu.model.network import Network
 
 
@@ -50,15 +51,18 @@ class DenseNetwork(Network):
             backend=backend,
             dtype=dtype,
         )
-        self.layers_in_order = tuple(
-            DenseLayer(index, num_in, num_out, self._activations[index])
-            for index, (num_in, num_out) in enumerate(zip(self.sizes[:-1], self.sizes[1:], strict=True))
-        )
+        self.layers_in_order = self._make_layers()
         rng = np.random.default_rng(None if seed is None else check_integer("seed", seed, low=0))
         values: dict[str, np.ndarray[Any, Any]] = {}
         for layer in self.layers_in_order:
             values |= layer.initialise(rng)
         self._set_parameters(values)
+
+    def _make_layers(self) -> tuple[Layer, ...]:
+        return tuple(
+            DenseLayer(index, num_in, num_out, self._activations[index])
+            for index, (num_in, num_out) in enumerate(pairwise(self.sizes))
+        )
 
     def architecture(self) -> dict[str, Any]:
         return self._common_architecture()

@@ -1,12 +1,12 @@
 """Layers: what connects one level of nodes to the next, z = x W + b.
 
-A layer object describes the connection and holds no numbers; the parameters come from the network's vector.
+A layer object describes the connection; the parameters come from the network's vector.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from pn_gpu.model.activations import Activation
 from pn_gpu.model.node_models import NodeModel, glorot_uniform
 from pn_gpu.model.parameters import ParameterVector
 from pn_gpu.operator import particle_linear, particle_linear_backward
+from pn_gpu.planning import MethodPlanner
 
 Array = Any
 
@@ -52,6 +53,9 @@ class Layer(ABC):
         bias = glorot_uniform(rng, (self.num_out,), self.num_in, self.num_out)
         return {f"{self.prefix}.bias": bias}
 
+    def forget_plan(self) -> None:  # noqa: B027 - most layers have no plan
+        """Plan anew at the next forward: the parameters were replaced, or an epoch begins."""
+
     @abstractmethod
     def forward(self, x: Array, parameters: ParameterVector) -> Array:
         """z [B, num_out] for x [B, num_in]."""
@@ -65,7 +69,7 @@ class Layer(ABC):
 
 @dataclass(frozen=True)
 class ParticleLayer(Layer):
-    """A layer between two node sets.
+    """A layer between two node sets; how it is computed, directly or by the Mehler method, is planned as they move.
 
     Attributes
     ----------
@@ -74,6 +78,8 @@ class ParticleLayer(Layer):
     model : NodeModel
     potential, method, rtol
         As `pn_gpu.particle_linear` takes them.
+    planner : MethodPlanner
+        Keeps the plan from call to call.
     """
 
     input_set: int
@@ -82,6 +88,10 @@ class ParticleLayer(Layer):
     potential: str
     method: str
     rtol: float
+    planner: MethodPlanner = field(compare=False, repr=False)
+
+    def forget_plan(self) -> None:
+        self.planner.reset()
 
     def particles(self, parameters: ParameterVector) -> tuple[Array, Array, Array, Array]:
         """r_in [N, n], v_in [N, d], r_out [M, n] and v_out [M, d] as the operator takes them."""
@@ -97,14 +107,17 @@ class ParticleLayer(Layer):
         )
 
     def forward(self, x: Array, parameters: ParameterVector) -> Array:
-        bias = parameters[f"{self.prefix}.bias"]
-        return particle_linear(x, *self.particles(parameters), bias, self.potential, self.method, self.rtol)
+        particles, bias = self.particles(parameters), parameters[f"{self.prefix}.bias"]
+        plan = self.planner.plan(x.shape[0], *particles)
+        return particle_linear(x, *particles, bias, self.potential, plan)
 
     def backward(
         self, dz: Array, x: Array, parameters: ParameterVector, gradient: ParameterVector, need_dx: bool
     ) -> Array | None:
         particles = self.particles(parameters)
-        g = particle_linear_backward(dz, x, *particles, self.potential, self.method, self.rtol, need_dx=need_dx)
+        # The plan of the forward before: the gradient is that of what was computed.
+        plan = self.planner.current or self.method
+        g = particle_linear_backward(dz, x, *particles, self.potential, plan, self.rtol, need_dx=need_dx)
         for index, dr, dv, as_output in (
             (self.input_set, g.dr_in, g.dv_in, False),
             (self.output_set, g.dr_out, g.dv_out, True),

@@ -75,6 +75,10 @@ class Network(ABC):
         self.parameters: ParameterVector
 
     @abstractmethod
+    def _make_layers(self) -> tuple[Layer, ...]:
+        """The connections of the levels."""
+
+    @abstractmethod
     def architecture(self) -> dict[str, Any]:
         """Keyword arguments, JSON-able, that build this network again (without its numbers)."""
 
@@ -326,6 +330,7 @@ class Network(ABC):
         other = copy.copy(self)
         other.backend = self.backend if backend is None else get_backend(backend)
         other.dtype = self.dtype if dtype is None else check_choice("dtype", dtype, DTYPES)
+        other.layers_in_order = other._make_layers()
         flat = to_numpy(self.parameters.flat).astype(other.dtype)  # astype copies
         other.parameters = ParameterVector(self.parameters.layout, other.backend.asarray(flat))
         return other

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 
 from pn_gpu.backends import Backend
-from pn_gpu.checks import check_choice, check_flag, check_integer, check_number
+from pn_gpu.checks import check_flag, check_integer
 from pn_gpu.kernels import potentials
 from pn_gpu.model.dense_network import DenseNetwork
-from pn_gpu.model.layers import ParticleLayer
+from pn_gpu.model.layers import Layer, ParticleLayer
 from pn_gpu.model.network import Network
 from pn_gpu.model.node_models import get_node_model
 from pn_gpu.model.parameters import ParameterGroup
-from pn_gpu.operator import METHODS, dense_weight
+from pn_gpu.operator import dense_weight
+from pn_gpu.planning import MethodPlanner
+from pn_gpu.planning.plan import check_method
 
 
 class ParticleNetwork(Network):
@@ -45,9 +47,9 @@ class ParticleNetwork(Network):
         of their own each.
     potential : str, default "gaussian"
         The pairwise function k(s).
-    method : {"auto", "direct"}, default "auto"
+    method : {"auto", "direct", "mehler"}, default "auto"
     rtol : float, default 1e-3
-        As `pn_gpu.particle_linear` takes them.
+        How the layers are computed, as `pn_gpu.particle_linear` takes them; planned anew as the particles move.
     dropout : float, default 0
         Probability with which a hidden activation is dropped in training, 0 <= dropout < 1.
     seed : int or None, default None
@@ -98,9 +100,9 @@ class ParticleNetwork(Network):
         self.shared = check_flag("shared", shared)
         # By name alone, since a saved network names its potential: an unregistered one is an error here.
         self.potential = potentials.get(potentials.get(potential).name).name
-        self.method = check_choice("method", method, METHODS)
-        self.rtol = check_number("rtol", rtol, low=0, high=1)
-        self.layers_in_order = tuple(self._layer(index) for index in range(len(self.sizes) - 1))
+        check_method(method, rtol)
+        self.method, self.rtol = method, float(rtol)
+        self.layers_in_order = self._make_layers()
         rng = np.random.default_rng(None if seed is None else check_integer("seed", seed, low=0))
         values: dict[str, np.ndarray[Any, Any]] = {}
         for index, (num, is_output) in enumerate(self._node_sets()):
@@ -109,6 +111,9 @@ class ParticleNetwork(Network):
         for layer in self.layers_in_order:
             values |= layer.initialise(rng)
         self._set_parameters(values)
+
+    def _make_layers(self) -> tuple[Layer, ...]:
+        return tuple(self._layer(index) for index in range(len(self.sizes) - 1))
 
     def _layer(self, index: int) -> ParticleLayer:
         input_set, output_set = (index, index + 1) if self.shared else (2 * index, 2 * index + 1)
@@ -123,6 +128,7 @@ class ParticleNetwork(Network):
             potential=self.potential,
             method=self.method,
             rtol=self.rtol,
+            planner=MethodPlanner(self.method, self.rtol, self.potential),
         )
 
     def _node_sets(self) -> list[tuple[int, bool]]:

@@ -240,6 +240,8 @@ class TrainingRun:
     def _train_epoch(self, bar: Progress) -> None:
         started = time.perf_counter()
         before = self.network.copy().parameters.flat
+        for layer in self.network.layers_in_order:
+            layer.forget_plan()  # so that an epoch does not depend on those before it, and a resumed run is exact
         metrics = Accumulator(self.network)
         lr = 0.0
         for x, targets, num_rows in self.batches.epoch(self.rng):

@@ -1,0 +1,17 @@
+"""The operator on torch CUDA tensors, as Triton kernels that make the weights in registers.
+
+``forward`` and ``backward`` are those of every room of `pn_gpu.kernels`; who calls them has checked their arguments.
+
+launch          the two functions
+potentials      k(s) and k'(s)
+tables          both node sets as the kernels read them       rows       x and dz as the kernels read them
+weights         one tile of squared distances and dipole products: what all kernels share
+forward         z = x W + b, and dx with the node sets exchanged
+gradient        launches the particle gradient:  moments  on tensor cores,  differences  exact
+outer_product   one tile of G = x^T dz
+tiles, device   sizes of tiles as data, and the device they are for
+"""
+
+from pn_gpu.kernels.triton.launch import backward, forward
+
+__all__ = ["backward", "forward"]

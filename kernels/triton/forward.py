@@ -1,0 +1,104 @@
+"""z = x W + b with every tile of W made in registers, as the A operand of the product z^T = W^T x^T.
+
+The batch is the product's N dimension: a weight is made once per batch tile and goes from the registers it was made in
+to the tensor core. dx = dz W^T is the same product with the node sets exchanged. Where the tiles of z are too few to
+fill the device (a small batch, a narrow layer), the inputs are split into parts whose sums are added in a fixed order.
+"""
+
+import triton
+import triton.language as tl
+
+from pn_gpu.kernels.triton.weights import dipole_products, load_components, squared_distances
+
+
+@triton.jit
+def product_kernel(
+    x,  # [B, N], rows of contiguous inputs
+    x_low,  # [B, N], what rounding to 16 bits left of x, with SPLIT; else not read
+    table_in,  # [n + d, N']
+    table_out,  # [n + d, M']
+    bias,  # [M], with HAS_BIAS
+    z,  # [splits, B, M], contiguous
+    batch,
+    size_in,
+    size_out,
+    inputs_per_split,
+    tiles_out,
+    stride_x,
+    stride_table,
+    n: tl.constexpr,
+    d: tl.constexpr,
+    VALUE: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    SPLIT: tl.constexpr,
+    PADDED: tl.constexpr,  # x has readable zeros up to a multiple of BK inputs
+    PRECISION: tl.constexpr,
+    BO: tl.constexpr,
+    BB: tl.constexpr,
+    BK: tl.constexpr,
+):
+    """One tile [BO, BB] of z^T, over one part of the inputs."""
+    # Neighbouring programs share their rows of x.
+    i_out, i_batch, i_split = tl.program_id(0) % tiles_out, tl.program_id(0) // tiles_out, tl.program_id(1)
+    o_out = i_out * BO + tl.arange(0, BO)
+    o_in = tl.arange(0, BK)
+    o_batch = tl.arange(0, BB)
+    dipoles = n * stride_table
+    # The first row may lie past 2^31 elements; within the tile 32 bits suffice.
+    first_row = i_batch.to(tl.int64) * BB
+    rows = (batch - first_row).to(tl.int32)
+    # Rows past the batch repeat its last one: nothing of them is stored, and the loads need no mask.
+    o_x = tl.minimum(o_batch, rows - 1)[:, None] * stride_x + o_in[None, :]  # [BB, BK]
+    x += first_row * stride_x
+    x_low += first_row * stride_x
+    r_out = load_components(table_out, o_out, stride_table, n)
+    v_out = load_components(table_out + dipoles, o_out, stride_table, d)
+    z_t = tl.zeros([BO, BB], tl.float64 if table_in.dtype.element_ty == tl.float64 else tl.float32)
+    start = i_split * inputs_per_split
+    for k in tl.range(start, tl.minimum(start + inputs_per_split, size_in), BK):
+        positions_in = table_in + k
+        r_in = load_components(positions_in, o_in, stride_table, n)
+        v_in = load_components(positions_in + dipoles, o_in, stride_table, d)
+        if PADDED:
+            x_tile = tl.load(x + k + o_x)  # [BB, BK]
+        else:
+            x_tile = tl.load(x + k + o_x, mask=(o_in < size_in - k)[None, :], other=0.0)
+        s = squared_distances(table_out, r_out, o_out, positions_in, r_in, o_in, stride_table, n)
+        q = dipole_products(table_out + dipoles, v_out, o_out, positions_in + dipoles, v_in, o_in, stride_table, d)
+        w = q * VALUE(s)  # [BO, BK]
+        w_high = w.to(x_tile.dtype)
+        z_t = tl.dot(w_high, tl.trans(x_tile), z_t, input_precision=PRECISION, out_dtype=z_t.dtype)
+        if SPLIT:
+            w_low = (w - w_high.to(tl.float32)).to(x_tile.dtype)
+            z_t = tl.dot(w_low, tl.trans(x_tile), z_t, input_precision=PRECISION)
+            x_low_tile = tl.load(x_low + k + o_x)
+            z_t = tl.dot(w_high, tl.trans(x_low_tile), z_t, input_precision=PRECISION)
+    m_out = o_out < size_out
+    if HAS_BIAS:
+        z_t += tl.load(bias + o_out, mask=m_out, other=0.0)[:, None].to(z_t.dtype)
+    z += (i_split.to(tl.int64) * batch + first_row) * size_out
+    o_z = o_batch[:, None] * size_out + o_out[None, :]  # [BB, BO]
+    tl.store(z + o_z, tl.trans(z_t).to(z.dtype.element_ty), mask=(o_batch < rows)[:, None] & m_out[None, :])
+
+
+@triton.jit
+def sum_splits_kernel(
+    partial,  # [splits, B, M]
+    bias,  # [M], with HAS_BIAS
+    z,  # [B, M]
+    splits,
+    elements,
+    size_out,
+    HAS_BIAS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """z = the sum of the parts, first to last, plus the bias."""
+    o_z = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    m_z = o_z < elements
+    total = tl.load(partial + o_z, mask=m_z, other=0.0)
+    for _ in tl.range(1, splits):
+        partial += elements
+        total += tl.load(partial + o_z, mask=m_z, other=0.0)
+    if HAS_BIAS:
+        total += tl.load(bias + o_z % size_out, mask=m_z, other=0.0).to(total.dtype)
+    tl.store(z + o_z, total.to(z.dtype.element_ty), mask=m_z)

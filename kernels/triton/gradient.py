@@ -1,0 +1,230 @@
+"""Launches of the particle gradient: which reduction, which chunks of tiles, and the slabs they sum into."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+import triton
+
+from pn_gpu.kernels.triton.device import COMPILE_OPTIONS, Device, device_of
+from pn_gpu.kernels.triton.differences import difference_kernel
+from pn_gpu.kernels.triton.moments import gradient_from_moments_kernel, moment_kernel, moment_table_kernel
+from pn_gpu.kernels.triton.potentials import PairwiseFunctions
+from pn_gpu.kernels.triton.rows import Rows
+from pn_gpu.kernels.triton.tables import BLOCK, ParticleTables
+from pn_gpu.kernels.triton.tiles import GradientTile, difference_tile, moment_tile
+
+# Widest moment table of one program; a wider one is shared out among several.
+MAX_WIDTH = 64
+MIN_WIDTH = 16
+
+
+def particle_gradient(
+    x: Rows, dz: Rows, tables: ParticleTables, functions: PairwiseFunctions, arithmetic: str
+) -> tuple[Any, Any, Any, Any]:
+    """dr_in [N, n], dv_in [N, d], dr_out [M, n], dv_out [M, d] of G = x^T dz, in the dtype of the tables."""
+    if x.batch == 0 or tables.size_in == 0 or tables.size_out == 0:
+        return (*_empty_gradient(tables, zero=True), *_empty_gradient(tables.exchanged(), zero=True))
+    fits = functions.derivative_is_minus_value or 2 * tables.d <= MAX_WIDTH
+    if arithmetic in ("float32", "float64") or not functions.smooth_at_zero or not fits:
+        return _from_differences(x, dz, tables, functions, arithmetic)
+    return _from_moments(x, dz, tables, functions, arithmetic)
+
+
+def _empty_gradient(tables: ParticleTables, zero: bool = False) -> tuple[Any, Any]:
+    """Memory for the gradients of the input particles."""
+    make = tables.inputs.new_zeros if zero else tables.inputs.new_empty
+    return make((tables.size_in, tables.n)), make((tables.size_in, tables.d))
+
+
+class Chunks(NamedTuple):
+    """How the tiles of both sides are dealt out to a grid of programs."""
+
+    tiles_in: int  # of one chunk
+    tiles_out: int
+    chunks_in: int
+    chunks_out: int
+
+
+@lru_cache
+def choose_chunks(tiles_in: int, tiles_out: int, programs: int) -> Chunks:
+    """Chunks for at most ``programs`` programs: the longest has the fewest tiles, then the slabs are smallest."""
+    best, best_cost = None, None
+    for wanted_in in range(1, min(tiles_in, programs) + 1):
+        per_in = triton.cdiv(tiles_in, wanted_in)
+        chunks_in = triton.cdiv(tiles_in, per_in)
+        per_out = triton.cdiv(tiles_out, min(tiles_out, max(1, programs // chunks_in)))
+        chunks_out = triton.cdiv(tiles_out, per_out)
+        cost = (per_in * per_out, chunks_out * tiles_in + chunks_in * tiles_out)
+        if best_cost is None or cost < best_cost:
+            best, best_cost = Chunks(per_in, per_out, chunks_in, chunks_out), cost
+    assert best is not None
+    return best
+
+
+def _chunks(x: Rows, dz: Rows, tile: GradientTile, device: Device) -> Chunks:
+    # One program fills a multiprocessor: 8 warps of up to 255 registers, or two of 4 warps.
+    programs = device.multiprocessors * max(1, 8 // tile.num_warps)
+    return choose_chunks(triton.cdiv(x.columns, tile.BI), triton.cdiv(dz.columns, tile.BJ), programs)
+
+
+def _launch_options(tile: GradientTile, arithmetic: str) -> dict[str, Any]:
+    """What both reductions compile with."""
+    return {
+        "SPLIT": arithmetic == "halves",
+        "PRECISION": "ieee",
+        "BI": tile.BI,
+        "BJ": tile.BJ,
+        "BK": tile.BK,
+        "num_warps": tile.num_warps,
+        "num_stages": tile.num_stages,
+        **COMPILE_OPTIONS,
+    }
+
+
+def _sizes(x: Rows, dz: Rows, tables: ParticleTables, chunks: Chunks) -> tuple[int, ...]:
+    """The scalar arguments both reductions begin with."""
+    return (
+        x.batch,
+        x.columns,
+        dz.columns,
+        tables.padded_in,
+        tables.padded_out,
+        chunks.tiles_in,
+        chunks.tiles_out,
+        x.stride,
+        dz.stride,
+        tables.stride,
+    )
+
+
+def _from_differences(
+    x: Rows, dz: Rows, tables: ParticleTables, functions: PairwiseFunctions, arithmetic: str
+) -> tuple[Any, Any, Any, Any]:
+    device = device_of(x.high)
+    n, d = tables.n, tables.d
+    tile = difference_tile(arithmetic)
+    chunks = _chunks(x, dz, tile, device)
+    sums_in = tables.inputs.new_empty((chunks.chunks_out, n + d, tables.padded_in))
+    sums_out = tables.inputs.new_empty((chunks.chunks_in, n + d, tables.padded_out))
+    difference_kernel[(chunks.chunks_in, chunks.chunks_out)](
+        x.high,
+        x.low,
+        dz.high,
+        dz.low,
+        tables.inputs,
+        tables.outputs,
+        sums_in,
+        sums_out,
+        *_sizes(x, dz, tables, chunks),
+        n=n,
+        d=d,
+        VALUE=functions.value,
+        DERIVATIVE=functions.derivative,
+        **_launch_options(tile, arithmetic),
+    )
+    gradients: list[Any] = []
+    for sums, size in ((sums_in, tables.size_in), (sums_out, tables.size_out)):
+        total = sums[:, :, :size].sum(dim=0).T  # [N, n + d]
+        # The differences that were summed are scaled as the positions in the tables are.
+        gradients += [total[:, :n] * (2 / tables.position_scale), total[:, n:].contiguous()]
+    return tuple(gradients)  # type: ignore[return-value]
+
+
+class MomentTable(NamedTuple):
+    """Columns [high | low] of `moments.moment_table_kernel` at the particles of both sides, and their width."""
+
+    inputs: Any  # [chunks, N' + ..., width]
+    outputs: Any  # [chunks, M' + ..., width]
+    chunks: int
+    width: int
+
+
+def _moment_table(tables: ParticleTables, axes: int) -> MomentTable:
+    columns = 2 * tables.d * (axes + 1)
+    width = max(MIN_WIDTH, min(MAX_WIDTH, triton.next_power_of_2(columns)))
+    chunks = triton.cdiv(columns, width)
+    particles = tables.padded_in + tables.padded_out
+    table = torch.empty((chunks, particles, width), dtype=torch.bfloat16, device=tables.inputs.device)
+    moment_table_kernel[(particles // BLOCK, chunks)](
+        table, tables.inputs, particles, tables.stride, n=tables.n, d=tables.d, AXES=axes, WIDTH=width, BLOCK=BLOCK,
+        num_warps=4,
+    )  # fmt: skip
+    return MomentTable(table, table[:, tables.padded_in :], chunks, width)
+
+
+def _from_moments(
+    x: Rows, dz: Rows, tables: ParticleTables, functions: PairwiseFunctions, arithmetic: str
+) -> tuple[Any, Any, Any, Any]:
+    device = device_of(x.high)
+    merged = functions.derivative_is_minus_value
+    # A tile of bfloat16 G may be rounded once more, as torch rounds its G; everything finer keeps two halves of it.
+    split_tile = x.high.dtype != torch.bfloat16 or arithmetic == "halves"
+    moments = _moment_table(tables, tables.n)
+    dipoles = moments if merged else _moment_table(tables, 0)
+    tile = moment_tile(device.family, arithmetic, merged, split_tile, moments.width)
+    chunks = _chunks(x, dz, tile, device)
+
+    def slabs(table: MomentTable, parts: int, padded: int) -> Any:
+        return tables.inputs.new_empty((moments.chunks, parts, padded, table.width))
+
+    sums_in = slabs(moments, chunks.chunks_out, tables.padded_in)
+    sums_out = slabs(moments, chunks.chunks_in, tables.padded_out)
+    dipole_sums_in = sums_in if merged else slabs(dipoles, chunks.chunks_out, tables.padded_in)
+    dipole_sums_out = sums_out if merged else slabs(dipoles, chunks.chunks_in, tables.padded_out)
+    moment_kernel[(chunks.chunks_in, chunks.chunks_out, moments.chunks)](
+        x.high,
+        x.low,
+        dz.high,
+        dz.low,
+        tables.inputs,
+        tables.outputs,
+        moments.inputs,
+        moments.outputs,
+        dipoles.inputs,
+        dipoles.outputs,
+        sums_in,
+        sums_out,
+        dipole_sums_in,
+        dipole_sums_out,
+        *_sizes(x, dz, tables, chunks),
+        n=tables.n,
+        VALUE=functions.value,
+        DERIVATIVE=functions.derivative,
+        MERGED=merged,
+        SPLIT_TILE=split_tile,
+        WIDTH=moments.width,
+        WIDTH_V=dipoles.width,
+        **_launch_options(tile, arithmetic),
+    )
+    return (
+        *_gradient_from_moments(sums_in, dipole_sums_in, tables, merged),
+        *_gradient_from_moments(sums_out, dipole_sums_out, tables.exchanged(), merged),
+    )
+
+
+def _gradient_from_moments(sums: Any, dipole_sums: Any, tables: ParticleTables, merged: bool) -> tuple[Any, Any]:
+    """Gradients of the input particles of ``tables`` from their slabs of moments."""
+    dr, dv = _empty_gradient(tables)
+    gradient_from_moments_kernel[(triton.cdiv(tables.size_in, BLOCK),)](
+        sums,
+        dipole_sums,
+        tables.inputs,
+        dr,
+        dv,
+        tables.size_in,
+        tables.padded_in,
+        sums.shape[1],
+        tables.stride,
+        tables.position_scale,
+        n=tables.n,
+        d=tables.d,
+        MERGED=merged,
+        WIDTH=sums.shape[-1],
+        WIDTH_V=dipole_sums.shape[-1],
+        BLOCK=BLOCK,
+        num_warps=4,
+    )
+    return dr, dv

@@ -1,0 +1,222 @@
+"""Particle gradients on tensor cores, from moments of the tiles of G k'.
+
+With a_ij = G_ij k'(s_ij), G = x^T dz, and c_ij = v_i . v_j, the gradient of an input position is
+
+    dr_i = 2 sum_j a_ij (v_i . v_j) (r_i - r_j) = 2 sum_c v_ic (r_i sum_j a_ij v_jc - sum_j a_ij v_jc r_j),
+
+so the product of a tile of a with the moment table [v_j, v_j r_j] of d (n + 1) columns carries all of it, and the
+tile never sees a dipole; the output particles are served by the transposed tile. For the Gaussian a = -G k, and the
+first d columns are the dipole gradients too; other potentials take a second product, of G k with [v_j].
+
+Tables and tiles enter the tensor cores as bfloat16: a table in two halves, high and low, side by side; a tile in two
+halves where ``SPLIT_TILE``. The rounding of a tile is the same factor in both sums of dr_i, so no digits are lost to
+their difference.
+
+Every program owns a chunk of input tiles times a chunk of output tiles. It writes the moments of its input particles
+once, adds those of its output particles to an own slab, and a second kernel adds up the slabs in a fixed order: no
+atomics, so the same bits every time.
+"""
+
+import triton
+import triton.language as tl
+
+from pn_gpu.kernels.triton.outer_product import outer_product
+from pn_gpu.kernels.triton.weights import load_components, squared_distances
+
+
+@triton.jit
+def moment_table_kernel(
+    moments,  # [chunks, particles, WIDTH] bfloat16
+    table,  # [n + d, particles], a particle table
+    particles,
+    stride_table,
+    n: tl.constexpr,
+    d: tl.constexpr,
+    AXES: tl.constexpr,  # n for [v, v r], 0 for [v]
+    WIDTH: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Columns [c_high | c_low] of the moments c = [v, v r_1, ..., v r_AXES], in chunks of WIDTH."""
+    COUNT: tl.constexpr = d * (AXES + 1)
+    i_chunk = tl.program_id(1)
+    o_particle = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    o_width = tl.arange(0, WIDTH)
+    o_column = i_chunk * WIDTH + o_width
+    m_low = o_column >= COUNT
+    o_moment = o_column % COUNT
+    axis = o_moment // d
+    m_table = (o_column < 2 * COUNT)[None, :] & (o_particle < particles)[:, None]
+    o_dipole = (n + o_moment % d) * stride_table
+    moment = tl.load(table + o_dipole[None, :] + o_particle[:, None], mask=m_table, other=0.0)
+    m_position = m_table & (axis > 0)[None, :]
+    o_position = (axis - 1) * stride_table
+    moment *= tl.load(table + o_position[None, :] + o_particle[:, None], mask=m_position, other=1.0)
+    high = moment.to(tl.bfloat16)
+    low = (moment - high.to(tl.float32)).to(tl.bfloat16)
+    o_moments = (i_chunk * particles + o_particle).to(tl.int64)[:, None] * WIDTH + o_width[None, :]
+    tl.store(moments + o_moments, tl.where(m_low[None, :], low, high), mask=(o_particle < particles)[:, None])
+
+
+@triton.jit
+def add_moments(sums, tile, table, SPLIT_TILE: tl.constexpr):
+    """sums [BR, WIDTH] + tile [BR, BC] @ table [BC, WIDTH]."""
+    high = tile.to(tl.bfloat16)
+    sums = tl.dot(high, table, sums)
+    if SPLIT_TILE:
+        low = (tile - high.to(tl.float32)).to(tl.bfloat16)
+        sums = tl.dot(low, table, sums)
+    return sums
+
+
+@triton.jit
+def moment_kernel(
+    x,  # [B, N + padding]
+    x_low,
+    dz,  # [B, M + padding]
+    dz_low,
+    table_in,  # [n + d, N']
+    table_out,  # [n + d, M']
+    moments_in,  # [chunks, N' + M', WIDTH] bfloat16: the moment table, at its input particles
+    moments_out,  # the same at its output particles
+    dipoles_in,  # [1, N' + M', WIDTH_V] bfloat16: [v] alone, with not MERGED
+    dipoles_out,
+    sums_in,  # [chunks, out_chunks, N', WIDTH]
+    sums_out,  # [chunks, in_chunks, M', WIDTH]
+    dipole_sums_in,  # [chunks, out_chunks, N', WIDTH_V]
+    dipole_sums_out,  # [chunks, in_chunks, M', WIDTH_V]
+    batch,
+    size_in,
+    size_out,
+    padded_in,
+    padded_out,
+    tiles_in,  # tiles of a chunk
+    tiles_out,
+    stride_x,
+    stride_dz,
+    stride_table,
+    n: tl.constexpr,
+    VALUE: tl.constexpr,
+    DERIVATIVE: tl.constexpr,
+    MERGED: tl.constexpr,  # a = G k' carries the dipole gradients too
+    SPLIT: tl.constexpr,
+    SPLIT_TILE: tl.constexpr,
+    PRECISION: tl.constexpr,
+    WIDTH: tl.constexpr,
+    WIDTH_V: tl.constexpr,
+    BI: tl.constexpr,
+    BJ: tl.constexpr,
+    BK: tl.constexpr,
+):
+    """Moments of a chunk of tiles [BI, BJ] of a = G k'."""
+    i_in, i_out, i_chunk = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    o_width, o_width_v = tl.arange(0, WIDTH), tl.arange(0, WIDTH_V)
+    particles = padded_in + padded_out
+    moments_in += i_chunk.to(tl.int64) * particles * WIDTH
+    moments_out += i_chunk.to(tl.int64) * particles * WIDTH
+    slab_in = (i_chunk * tl.num_programs(1) + i_out).to(tl.int64) * padded_in
+    slab_out = (i_chunk * tl.num_programs(0) + i_in).to(tl.int64) * padded_out
+    sums_in += slab_in * WIDTH
+    sums_out += slab_out * WIDTH
+    dipole_sums_in += slab_in * WIDTH_V
+    dipole_sums_out += slab_out * WIDTH_V
+    first_in, first_out = i_in * tiles_in * BI, i_out * tiles_out * BJ
+    end_in = tl.minimum(first_in + tiles_in * BI, size_in)
+    end_out = tl.minimum(first_out + tiles_out * BJ, size_out)
+    o_in, o_out = tl.arange(0, BI), tl.arange(0, BJ)
+    o_sums_in = o_in[:, None] * WIDTH + o_width[None, :]  # [BI, WIDTH]
+    o_sums_out = o_out[:, None] * WIDTH + o_width[None, :]  # [BJ, WIDTH]
+    o_dipole_in = o_in[:, None] * WIDTH_V + o_width_v[None, :]
+    o_dipole_out = o_out[:, None] * WIDTH_V + o_width_v[None, :]
+    for i in tl.range(first_in, end_in, BI, num_stages=1):
+        r_in = load_components(table_in + i, o_in, stride_table, n)
+        table_i = tl.load(moments_in + i * WIDTH + o_sums_in)
+        p_in = tl.zeros([BI, WIDTH], tl.float32)
+        v_in = tl.zeros([BI, WIDTH_V], tl.float32)
+        m_later = i > first_in
+        for j in tl.range(first_out, end_out, BJ, num_stages=1):
+            a = outer_product(
+                x + i, x_low + i, dz + j, dz_low + j, batch, size_in - i, size_out - j, stride_x, stride_dz,
+                SPLIT, PRECISION, BI, BJ, BK,
+            )  # fmt: skip
+            r_out = load_components(table_out + j, o_out, stride_table, n)
+            s = squared_distances(table_in + i, r_in, o_in, table_out + j, r_out, o_out, stride_table, n)
+            if not MERGED:
+                gk = a * VALUE(s)
+                v_in = add_moments(v_in, gk, tl.load(dipoles_out + j * WIDTH_V + o_dipole_out), SPLIT_TILE)
+                slab = dipole_sums_out + j * WIDTH_V
+                v_out = tl.load(slab + o_dipole_out, mask=m_later, other=0.0)
+                table_v = tl.load(dipoles_in + i * WIDTH_V + o_dipole_in)
+                v_out = add_moments(v_out, tl.trans(gk), table_v, SPLIT_TILE)
+                tl.store(slab + o_dipole_out, v_out)
+            a *= DERIVATIVE(s)
+            p_in = add_moments(p_in, a, tl.load(moments_out + j * WIDTH + o_sums_out), SPLIT_TILE)
+            slab = sums_out + j * WIDTH
+            p_out = tl.load(slab + o_sums_out, mask=m_later, other=0.0)
+            p_out = add_moments(p_out, tl.trans(a), table_i, SPLIT_TILE)
+            tl.store(slab + o_sums_out, p_out)
+        tl.store(sums_in + i * WIDTH + o_sums_in, p_in)
+        if not MERGED:
+            tl.store(dipole_sums_in + i * WIDTH_V + o_dipole_in, v_in)
+        # The next tile of inputs reads what this one wrote to the slab.
+        tl.debug_barrier()
+
+
+@triton.jit
+def total(sums, column, o_particle, padded, parts, WIDTH: tl.constexpr):
+    """Sum over the parts of one column of [chunks, parts, padded, WIDTH], first to last; o_particle is int64."""
+    o_row = o_particle + (column // WIDTH) * parts * padded
+    sums += column % WIDTH
+    result = tl.load(sums + o_row * WIDTH)
+    for _ in tl.range(1, parts):
+        o_row += padded
+        result += tl.load(sums + o_row * WIDTH)
+    return result
+
+
+@triton.jit
+def moment(sums, c, COUNT: tl.constexpr, o_particle, padded, parts, WIDTH: tl.constexpr):
+    """Moment c from its high and its low column."""
+    high = total(sums, c, o_particle, padded, parts, WIDTH)
+    return high + total(sums, c + COUNT, o_particle, padded, parts, WIDTH)
+
+
+@triton.jit
+def gradient_from_moments_kernel(
+    sums,  # [chunks, parts, N', WIDTH]
+    dipole_sums,  # [1, parts, N', WIDTH_V], with not MERGED
+    table,  # [n + d, N']
+    dr,  # [N, n]
+    dv,  # [N, d]
+    size,
+    padded,
+    parts,
+    stride_table,
+    scale,  # of the positions in the tables
+    n: tl.constexpr,
+    d: tl.constexpr,
+    MERGED: tl.constexpr,
+    WIDTH: tl.constexpr,
+    WIDTH_V: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Gradients of one block of particles from the moments of their rows of a."""
+    o_particle = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    o_long = o_particle.to(tl.int64)
+    m_particle = o_particle < size
+    COUNT: tl.constexpr = d * (n + 1)
+    for axis in tl.range(0, n):
+        r = tl.load(table + axis * stride_table + o_particle)
+        gradient = tl.zeros([BLOCK], tl.float32)
+        for c in tl.range(0, d):
+            v = tl.load(table + (n + c) * stride_table + o_particle)
+            dipole_moment = moment(sums, c, COUNT, o_long, padded, parts, WIDTH)
+            position_moment = moment(sums, d * (axis + 1) + c, COUNT, o_long, padded, parts, WIDTH)
+            gradient += v * (r * dipole_moment - position_moment)
+        tl.store(dr + o_long * n + axis, gradient * (2.0 / scale), mask=m_particle)
+    for c in tl.range(0, d):
+        if MERGED:
+            # The moments of the Gaussian are those of -G k.
+            gradient = -moment(sums, c, COUNT, o_long, padded, parts, WIDTH)
+        else:
+            gradient = moment(dipole_sums, c, d, o_long, padded, parts, WIDTH_V)
+        tl.store(dv + o_long * d + c, gradient, mask=m_particle)

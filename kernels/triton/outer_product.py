@@ -1,0 +1,37 @@
+"""One tile of G = x^T dz, which both particle-gradient kernels start from."""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def outer_product(
+    x, x_low, dz, dz_low, batch, rows_x, columns_dz, stride_x, stride_dz,
+    SPLIT: tl.constexpr, PRECISION: tl.constexpr, BI: tl.constexpr, BJ: tl.constexpr, BK: tl.constexpr,
+):  # fmt: skip
+    """x^T dz [BI, BJ] over the whole batch, from pointers at the first columns of the tile.
+
+    ``rows_x`` and ``columns_dz`` are the columns that are left of x and of dz from there on.
+    """
+    o_batch, o_x, o_dz = tl.arange(0, BK), tl.arange(0, BI), tl.arange(0, BJ)
+    m_x, m_dz = (o_x < rows_x)[None, :], (o_dz < columns_dz)[None, :]
+    o_x = o_batch[:, None] * stride_x + o_x[None, :]  # [BK, BI]
+    o_dz = o_batch[:, None] * stride_dz + o_dz[None, :]  # [BK, BJ]
+    g = tl.zeros([BI, BJ], tl.float64 if x.dtype.element_ty == tl.float64 else tl.float32)
+    for b in tl.range(0, batch, BK):
+        m_batch = (o_batch < batch - b)[:, None]
+        x_tile = tl.load(x + o_x, mask=m_batch & m_x, other=0.0)
+        dz_tile = tl.load(dz + o_dz, mask=m_batch & m_dz, other=0.0)
+        g = tl.dot(tl.trans(x_tile), dz_tile, g, input_precision=PRECISION, out_dtype=g.dtype)
+        if SPLIT:
+            dz_low_tile = tl.load(dz_low + o_dz, mask=m_batch & m_dz, other=0.0)
+            g = tl.dot(tl.trans(x_tile), dz_low_tile, g, input_precision=PRECISION)
+            x_low_tile = tl.load(x_low + o_x, mask=m_batch & m_x, other=0.0)
+            g = tl.dot(tl.trans(x_low_tile), dz_tile, g, input_precision=PRECISION)
+        # Moved pointers, because b * stride may pass 2^31.
+        x += BK * stride_x
+        dz += BK * stride_dz
+        if SPLIT:
+            x_low += BK * stride_x
+            dz_low += BK * stride_dz
+    return g

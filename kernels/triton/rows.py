@@ -1,0 +1,89 @@
+"""x and dz as the kernels read them: aligned rows of contiguous elements, split in halves where asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+
+# Readable columns come in multiples of this: every load is then a whole 16-byte vector.
+VECTOR = 16
+# A copy is padded with zeros to a multiple of the longest step over columns.
+PADDING = 128
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A matrix [B, columns] whose rows start at aligned addresses; columns past the original ones are zero."""
+
+    high: Any
+    low: Any  # what rounding to bfloat16 left of the matrix, or ``high`` itself where it is not split
+    columns: int
+
+    @property
+    def batch(self) -> int:
+        return self.high.shape[0]
+
+    @property
+    def stride(self) -> int:
+        return self.high.stride(0)
+
+
+@triton.jit
+def copy_rows_kernel(
+    source,  # [B, N], any strides
+    high,  # [B, columns]
+    low,  # [B, columns], with SPLIT
+    size,
+    columns,
+    stride_row,
+    stride_column,
+    SPLIT: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """One block of one row, padded with zeros; with SPLIT its bfloat16 halves."""
+    i_row = tl.program_id(0).to(tl.int64)
+    o_column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    source += i_row * stride_row
+    value = tl.load(source + o_column.to(tl.int64) * stride_column, mask=o_column < size, other=0.0)
+    o_copy = i_row * columns + o_column
+    m_copy = o_column < columns
+    rounded = value.to(high.dtype.element_ty)
+    tl.store(high + o_copy, rounded, mask=m_copy)
+    if SPLIT:
+        left = value - rounded.to(tl.float32)
+        # Of inf nothing is left; inf - inf would turn it to NaN.
+        left = tl.where(tl.abs(value) == float("inf"), 0.0, left)
+        tl.store(low + o_copy, left.to(low.dtype.element_ty), mask=m_copy)
+
+
+def aligned_rows(matrix: Any, split: bool = False) -> Rows:
+    """``matrix`` [B, N] itself where its rows are aligned and of whole vectors, else a padded copy.
+
+    With ``split`` the copy is two bfloat16 matrices whose sum is ``matrix`` to 16 bits.
+    """
+    batch, size = matrix.shape
+    if matrix.numel() == 0 or (not split and _is_aligned(matrix)):
+        return Rows(matrix, matrix, size)
+    columns = (size + PADDING - 1) // PADDING * PADDING
+    dtype = torch.bfloat16 if split else matrix.dtype
+    high = torch.empty((batch, columns), dtype=dtype, device=matrix.device)
+    low = torch.empty_like(high) if split else high
+    block = min(1024, triton.next_power_of_2(columns))
+    copy_rows_kernel[(batch, triton.cdiv(columns, block))](
+        matrix, high, low, size, columns, *matrix.stride(), SPLIT=split, BLOCK=block, num_warps=4
+    )
+    return Rows(high, low, columns)
+
+
+def _is_aligned(matrix: Any) -> bool:
+    return (
+        matrix.stride(1) == 1
+        and matrix.shape[1] % VECTOR == 0
+        and matrix.stride(0) % VECTOR == 0
+        and matrix.stride(0) >= matrix.shape[1]
+        and matrix.data_ptr() % 16 == 0
+    )

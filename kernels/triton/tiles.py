@@ -1,0 +1,143 @@
+"""Tile sizes as data, by architecture, arithmetic and batch.
+
+Chosen by compiling the candidates and counting registers, spills and instructions per weight, not by timing.
+A tile of the product is [BO, BB] of z^T over BK inputs, one of the gradients [BI, BJ] of G over BK rows.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+# How the products are computed: on 16-bit tensor cores, on the same with operands in two halves, on TF32 tensor
+# cores, or by float32 and float64 multiply-adds.
+ARITHMETICS = ("16-bit", "halves", "tf32", "float32", "float64")
+# Up to this many components (n + d) are the common case, n and d of 2 or 3; more of them take more registers.
+FEW_COMPONENTS = 6
+
+
+class ProductTile(NamedTuple):
+    """Launch of `forward.product_kernel`."""
+
+    BO: int
+    BB: int
+    BK: int
+    num_warps: int
+    num_stages: int
+
+
+class GradientTile(NamedTuple):
+    """Launch of `moments.moment_kernel` or `differences.difference_kernel`."""
+
+    BI: int
+    BJ: int
+    BK: int
+    num_warps: int
+    num_stages: int
+
+
+# By rising BB: the first that holds the batch serves it, the last serves any.
+PRODUCT_TILES: dict[str, dict[str, tuple[ProductTile, ...]]] = {
+    "hopper": {
+        "16-bit": (
+            ProductTile(128, 16, 64, 4, 3),
+            ProductTile(128, 32, 64, 4, 3),
+            ProductTile(128, 64, 64, 4, 3),
+            ProductTile(128, 128, 32, 4, 4),
+            ProductTile(128, 256, 64, 8, 3),
+        ),
+        "halves": (ProductTile(128, 16, 32, 4, 3), ProductTile(128, 64, 32, 4, 3), ProductTile(128, 128, 32, 4, 3)),
+        "tf32": (ProductTile(128, 16, 32, 4, 3), ProductTile(128, 64, 32, 4, 3), ProductTile(128, 128, 32, 4, 3)),
+        "float32": (ProductTile(64, 16, 32, 4, 3), ProductTile(64, 64, 32, 4, 3)),
+        "float64": (ProductTile(32, 32, 16, 4, 3),),
+    },
+    # mma.sync spreads its warps over both sides of a tile unless it is four times as high as wide; each weight would
+    # be made twice.
+    "ampere": {
+        "16-bit": (ProductTile(128, 16, 64, 4, 3), ProductTile(128, 32, 64, 4, 3), ProductTile(256, 64, 16, 4, 3)),
+        "halves": (ProductTile(128, 16, 32, 4, 3), ProductTile(128, 32, 32, 4, 3)),
+        "tf32": (ProductTile(128, 16, 32, 4, 3), ProductTile(128, 32, 32, 4, 3)),
+        "float32": (ProductTile(64, 16, 32, 4, 3), ProductTile(64, 64, 32, 4, 3)),
+        "float64": (ProductTile(32, 32, 16, 4, 3),),
+    },
+}
+PRODUCT_TILES["blackwell"] = PRODUCT_TILES["hopper"]
+PRODUCT_TILES["consumer blackwell"] = PRODUCT_TILES["ampere"]
+
+# The same for particles of more than FEW_COMPONENTS numbers.
+MANY_COMPONENTS_PRODUCT_TILES: dict[str, dict[str, tuple[ProductTile, ...]]] = {
+    "hopper": {
+        "16-bit": (ProductTile(64, 16, 64, 4, 3), ProductTile(64, 128, 32, 4, 3)),
+        "halves": (ProductTile(64, 16, 32, 4, 3), ProductTile(64, 64, 32, 4, 3)),
+        "tf32": (ProductTile(64, 16, 32, 4, 3), ProductTile(64, 64, 32, 4, 3)),
+        "float32": (ProductTile(64, 16, 16, 4, 3), ProductTile(64, 64, 16, 4, 3)),
+        "float64": (ProductTile(32, 32, 16, 4, 2),),
+    },
+}
+MANY_COMPONENTS_PRODUCT_TILES["blackwell"] = MANY_COMPONENTS_PRODUCT_TILES["hopper"]
+MANY_COMPONENTS_PRODUCT_TILES["ampere"] = MANY_COMPONENTS_PRODUCT_TILES["hopper"] | {
+    "16-bit": (ProductTile(64, 16, 64, 4, 3), ProductTile(128, 32, 32, 4, 3)),
+    "halves": (ProductTile(64, 16, 32, 4, 3), ProductTile(128, 32, 32, 4, 3)),
+    "tf32": (ProductTile(64, 16, 32, 4, 3), ProductTile(128, 32, 32, 4, 3)),
+}
+MANY_COMPONENTS_PRODUCT_TILES["consumer blackwell"] = MANY_COMPONENTS_PRODUCT_TILES["ampere"]
+
+# By reduction. "merged": k' = -k, one matrix carries all gradients; "moments": two matrices; "rounded": their tiles
+# enter the tensor cores as one bfloat16; "split": as two; "halves": x and dz come in halves too.
+GRADIENT_TILES: dict[str, dict[str, GradientTile]] = {
+    "hopper": {
+        "merged rounded": GradientTile(128, 128, 32, 8, 3),
+        "merged split": GradientTile(128, 128, 32, 8, 3),
+        "merged halves": GradientTile(128, 64, 32, 8, 3),
+        "moments rounded": GradientTile(128, 64, 32, 8, 3),
+        "moments split": GradientTile(128, 64, 16, 8, 3),
+        "moments halves": GradientTile(128, 32, 32, 8, 3),
+    },
+    "blackwell": {
+        "merged rounded": GradientTile(128, 64, 32, 8, 3),
+        "merged split": GradientTile(128, 64, 32, 8, 3),
+        "merged halves": GradientTile(128, 64, 32, 8, 3),
+        "moments rounded": GradientTile(128, 64, 32, 8, 3),
+        "moments split": GradientTile(128, 64, 32, 8, 3),
+        "moments halves": GradientTile(128, 64, 32, 8, 3),
+    },
+    "ampere": {
+        "merged rounded": GradientTile(128, 128, 32, 8, 3),
+        "merged split": GradientTile(128, 64, 16, 8, 2),
+        "merged halves": GradientTile(64, 32, 16, 4, 2),
+        "moments rounded": GradientTile(64, 64, 32, 8, 2),
+        "moments split": GradientTile(128, 64, 16, 8, 2),
+        "moments halves": GradientTile(64, 32, 16, 4, 2),
+    },
+}
+GRADIENT_TILES["consumer blackwell"] = GRADIENT_TILES["ampere"]
+# A moment table wider than this (n or d above 3) leaves fewer registers for the tile.
+NARROW_TABLE = 32
+WIDE_TABLE_TILE = GradientTile(64, 64, 32, 8, 2)
+DIFFERENCE_TILE = GradientTile(64, 64, 16, 4, 3)
+FLOAT64_DIFFERENCE_TILE = GradientTile(32, 32, 16, 4, 2)
+
+
+def product_tile(family: str, arithmetic: str, batch: int, components: int) -> ProductTile:
+    """The tile of the product for ``batch`` rows and particles of ``components`` = n + d numbers."""
+    by_components = PRODUCT_TILES if components <= FEW_COMPONENTS else MANY_COMPONENTS_PRODUCT_TILES
+    tiles = by_components[family][arithmetic]
+    return next((tile for tile in tiles if tile.BB >= batch), tiles[-1])
+
+
+def moment_tile(family: str, arithmetic: str, merged: bool, split_tile: bool, width: int) -> GradientTile:
+    """The tile of `moments.moment_kernel` with moment tables of ``width`` columns."""
+    if width > NARROW_TABLE:
+        return WIDE_TABLE_TILE
+    operands = "halves" if arithmetic == "halves" else "split" if split_tile else "rounded"
+    return GRADIENT_TILES[family][f"{'merged' if merged else 'moments'} {operands}"]
+
+
+def difference_tile(arithmetic: str) -> GradientTile:
+    """The tile of `differences.difference_kernel`."""
+    return FLOAT64_DIFFERENCE_TILE if arithmetic == "float64" else DIFFERENCE_TILE
+
+
+def family_of(major: int) -> str:
+    """The family of a device by the major number of its compute capability; newer ones than known as the newest."""
+    families = {8: "ampere", 9: "hopper", 10: "blackwell", 11: "blackwell", 12: "consumer blackwell"}
+    return families.get(major, "ampere" if major < 8 else "consumer blackwell")

@@ -1,0 +1,155 @@
+"""What the compiler makes of the kernels, for GPUs that need not be there.
+
+Kernels are taken from the launches of real calls, so a change of tiles or of a launch shows here too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("triton")
+
+from pn_gpu.kernels import potentials  # noqa: E402
+from pn_gpu.kernels.triton import device, gradient, launch, tiles  # noqa: E402
+from support.triton_compile import Compiled, Launch, compile_launch, launches_of  # noqa: E402
+
+MULTIPROCESSORS = 132
+SIZE = 4096
+
+
+class Configuration(NamedTuple):
+    """A call, an architecture, and the most instructions per weight that its main loop may take."""
+
+    capability: int
+    dtype: str
+    batch: int
+    dim: int
+    ceiling: float
+    potential: str = "gaussian"
+    input_precision: str | None = None
+
+
+# Beside each ceiling what Triton 3.6 / 3.9 gives.
+PRODUCTS = [
+    Configuration(90, "bfloat16", 16, 2, 11.0),
+    Configuration(90, "bfloat16", 128, 2, 12.1),
+    Configuration(90, "bfloat16", 1024, 2, 13.6),
+    Configuration(90, "bfloat16", 1024, 3, 17.4),
+    Configuration(90, "float16", 128, 3, 15.9),
+    Configuration(90, "float32", 128, 2, 12.5, input_precision="tf32"),
+    Configuration(90, "float32", 128, 2, 17.0, input_precision="bf16x3"),
+    Configuration(100, "bfloat16", 1024, 2, 13.0),
+    Configuration(100, "bfloat16", 128, 3, 15.0),
+    Configuration(80, "bfloat16", 128, 2, 12.2),
+    Configuration(120, "bfloat16", 128, 3, 16.0),
+    Configuration(120, "bfloat16", 16, 2, 10.6),
+]
+GRADIENTS = [
+    Configuration(90, "bfloat16", 128, 2, 13.0),
+    Configuration(90, "bfloat16", 1024, 3, 16.2),
+    Configuration(90, "float16", 128, 3, 21.0),
+    Configuration(90, "bfloat16", 128, 2, 22.5, potential="lorentzian"),
+    Configuration(90, "float32", 128, 3, 27.5, input_precision="bf16x3"),
+    Configuration(90, "float32", 128, 2, 66.0, input_precision="ieee"),
+    Configuration(100, "bfloat16", 128, 2, 14.7),
+    Configuration(80, "bfloat16", 128, 3, 19.0),
+    Configuration(120, "bfloat16", 128, 3, 19.0),
+]
+
+
+def name_of(configuration: Configuration) -> str:
+    return "-".join(str(part) for part in configuration if part is not None)
+
+
+def launched(configuration: Configuration, call: Callable[..., Any], kernel: str) -> Launch:
+    """The launch of ``kernel`` that ``call`` makes on the architecture of ``configuration``."""
+    dtype = getattr(torch, configuration.dtype)
+    x = torch.empty((configuration.batch, SIZE), dtype=dtype)
+    particles = [torch.empty((SIZE, configuration.dim)) for _ in range(4)]
+    played = device.Device(tiles.family_of(configuration.capability // 10), MULTIPROCESSORS)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (launch, gradient):
+            patch.setattr(module, "device_of", lambda tensor: played)
+        function = potentials.get(configuration.potential)
+        launches = launches_of(lambda: call(x, particles, function, configuration.input_precision))
+    return next(launch for launch in launches if launch.kernel.__name__ == kernel)
+
+
+@lru_cache
+def compiled_product(configuration: Configuration) -> tuple[Launch, Compiled]:
+    def call(x: Any, particles: list[Any], function: Any, precision: str | None) -> None:
+        launch.forward(x, *particles, torch.empty(SIZE), function, precision)
+
+    found = launched(configuration, call, "product_kernel")
+    return found, compile_launch(found, configuration.capability)
+
+
+@lru_cache
+def compiled_gradient(configuration: Configuration) -> tuple[Launch, Compiled]:
+    def call(x: Any, particles: list[Any], function: Any, precision: str | None) -> None:
+        launch.backward(x, x, *particles, function, need_dx=False, input_precision=precision)
+
+    strict = configuration.input_precision == "ieee"
+    found = launched(configuration, call, "difference_kernel" if strict else "moment_kernel")
+    return found, compile_launch(found, configuration.capability)
+
+
+def check_registers(compiled: Compiled) -> None:
+    assert compiled.registers <= 255
+    assert compiled.stack_bytes == 0
+    assert compiled.local_bytes == 0
+    assert "ld.local" not in compiled.ptx
+    assert "st.local" not in compiled.ptx
+
+
+@pytest.mark.parametrize("configuration", PRODUCTS, ids=name_of)
+def test_product(configuration: Configuration) -> None:
+    found, compiled = compiled_product(configuration)
+    check_registers(compiled)
+    assert len(re.findall(r"\btt\.store\b", compiled.ttgir)) == 1
+    loop = compiled.weight_loop()
+    assert loop.count("STG") == 0
+    weights = found.arguments["BO"] * found.arguments["BK"]
+    per_weight = len(loop) * compiled.threads / weights
+    print(f"{name_of(configuration)}: {compiled.registers} registers, {per_weight:.2f} instructions per weight")
+    assert per_weight <= configuration.ceiling
+    # Each weight is made once.
+    assert loop.count("MUFU") * compiled.threads == weights
+
+
+@pytest.mark.parametrize(
+    "configuration", [c for c in PRODUCTS if c.capability == 90 and c.batch in (16, 1024)], ids=name_of
+)
+def test_weights_stay_in_registers_on_hopper(configuration: Configuration) -> None:
+    _, compiled = compiled_product(configuration)
+    loop = compiled.weight_loop()
+    assert loop.count("HGMMA") > 0
+    # What reaches shared memory in the loop is x and the particles, copied there asynchronously.
+    assert loop.count("STS") == 0
+    assert loop.count("STSM") == 0
+    # wgmma's A operand is a list of registers, not a descriptor of shared memory.
+    operands = re.findall(r"wgmma\.mma_async\S+\s*\{[^}]*\},\s*(\{|%rd)", compiled.ptx)
+    assert operands
+    assert set(operands) == {"{"}
+    # Asynchronous: the products of one step run while the next step's weights are made.
+    assert "ttng.warp_group_dot" in compiled.ttgir
+
+
+@pytest.mark.parametrize("configuration", GRADIENTS, ids=name_of)
+def test_particle_gradient(configuration: Configuration) -> None:
+    found, compiled = compiled_gradient(configuration)
+    check_registers(compiled)
+    loop = compiled.weight_loop()
+    pairs = found.arguments["BI"] * found.arguments["BJ"]
+    per_pair = len(loop) * compiled.threads / pairs
+    print(f"{name_of(configuration)}: {compiled.registers} registers, {per_pair:.2f} instructions per pair")
+    assert per_pair <= configuration.ceiling
+    assert not re.search(r"\b(atom|red)\.", compiled.ptx)
+    # The slabs are all that is written in the loop: WIDTH numbers for each output particle of a tile, not a pair.
+    assert loop.count("STG") * compiled.threads <= pairs / 4
