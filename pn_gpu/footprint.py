@@ -222,7 +222,7 @@ def _footprint(
 
 def _forward_workspace(sizes: Sequence[int], batch: int, operator: Sequence[int]) -> int:
     """What the forward pass takes beyond the activations of all layers: a wide first layer is done before the last."""
-    peak, kept = 0, 0
+    peak, kept = batch * sizes[0] // 4, 0  # the inputs are checked first: a byte each
     for n_out, workspace in zip(sizes[1:], operator, strict=True):
         peak = max(peak, kept + batch * n_out + workspace)
         kept += 2 * batch * n_out
@@ -258,11 +258,13 @@ def _particle_backward(batch: int, n_in: int, n_out: int, dim: int, num_dipole: 
     """Elements that the backward tiles, their operands, the tables and the sums of one layer take."""
     groups = share_out(n_in, BACKWARD_TILE[0], layer_work(batch, n_in, n_out))
     height, width, rows = _largest_tile(groups), min(n_out, BACKWARD_TILE[1]), min(batch, BATCH_TILE)
-    tiles = 3 * height * width + 3 * rows * height
+    # Columns of x, of dx and of a partial sum of it; the last tile's partial sum goes when the next one's is there.
+    operands = 4 if max(map(len, groups)) > 1 else 3
+    tiles = 3 * height * width + operands * rows * height
+    copied = rows * n_out if n_out > width else 0  # dz by tiles; a single tile is dz itself
     moments = num_dipole * (dim + 1)
     sums = 2 * (n_in + n_out) * moments + len(groups) * n_out * moments
-    operands = rows * n_out
-    return min(num_threads(), len(groups)) * tiles + sums + operands + _tables(n_in, n_out, dim, num_dipole)
+    return min(num_threads(), len(groups)) * tiles + sums + copied + _tables(n_in, n_out, dim, num_dipole)
 
 
 def _tables(n_in: int, n_out: int, dim: int, num_dipole: int) -> int:

@@ -15,6 +15,7 @@ import array_api_compat as compat
 import numpy as np
 
 from pn_gpu.kernels.numpy.threads import num_threads, parallel_map
+from pn_gpu.kernels.numpy.tiles import BLAS_SERIAL_WORK
 
 Array = Any
 Result = TypeVar("Result")
@@ -119,7 +120,7 @@ class Library:
         if not self.is_numpy:
             return [function(chunks)]
         groups = [chunks[start :: num_threads()] for start in range(min(num_threads(), len(chunks)))]
-        return parallel_map(function, groups)
+        return parallel_map(function, groups, BLAS_SERIAL_WORK)
 
     def chunks(self, length: int, rows: int, batch: int, budget: int) -> list[slice]:
         """Slices that cover ``range(length)``, on NumPy short enough for the cache.
