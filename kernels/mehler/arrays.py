@@ -15,6 +15,7 @@ import array_api_compat as compat
 import numpy as np
 
 from pn_gpu.kernels.numpy.threads import num_threads, parallel_map
+from pn_gpu.kernels.numpy.tiles import BLAS_SERIAL_WORK
 
 Array = Any
 
@@ -127,7 +128,7 @@ class Library:
             for start in range(min(share, len(job.chunks)))
         ]
         if self.is_numpy:
-            done = parallel_map(lambda task: task[1](task[2]), tasks)
+            done = parallel_map(lambda task: task[1](task[2]), tasks, BLAS_SERIAL_WORK)
         else:
             done = [function(chunks) for _, function, chunks in tasks]
         results: list[list[Array]] = [[] for _ in jobs]
