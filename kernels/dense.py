@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import array_namespace
-
+from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.kernels.potentials import Potential
 
 Array = Any
@@ -13,7 +12,7 @@ Array = Any
 
 def dense_weight(r_in: Array, v_in: Array, r_out: Array, v_out: Array, potential: Potential) -> Array:
     """W [N, M] with w_ij = (v_i . v_j) k(|r_i - r_j|^2), squared distances from exact differences."""
-    xp = array_namespace(r_in)
+    xp = namespace_of(r_in)
     s = xp.zeros((r_in.shape[0], r_out.shape[0]), dtype=r_in.dtype, device=r_in.device)
     for axis in range(r_in.shape[1]):
         difference = r_in[:, axis][:, None] - r_out[:, axis][None, :]

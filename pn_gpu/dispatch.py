@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Protocol
 
 import array_api_compat as compat
@@ -17,7 +18,14 @@ class Room(Protocol):
     """One way to compute the operator; all arguments are checked, x and dz are matrices."""
 
     def forward(
-        self, x: Array, r_in: Array, v_in: Array, r_out: Array, v_out: Array, bias: Array | None, potential: Potential
+        self,
+        x: Array,
+        r_in: Array,
+        v_in: Array,
+        r_out: Array,
+        v_out: Array,
+        bias: Array | None,
+        potential: Potential,
     ) -> Array:
         """z [B, M]."""
 
@@ -36,23 +44,55 @@ class Room(Protocol):
         """Gradients of all arguments."""
 
 
+def is_tensor(x: Array) -> bool:
+    """Whether ``x`` is a torch tensor, without importing torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+def is_traced(x: Array) -> bool:
+    """Whether ``x`` is a torch tensor in a graph that torch.compile is tracing."""
+    return is_tensor(x) and sys.modules["torch"].compiler.is_compiling()
+
+
 def select_room(x: Array) -> Room:
     """The kernels for arrays of the library and device of ``x``."""
+    if is_tensor(x):
+        from pn_gpu.kernels import torch as torch_room
+
+        return torch_room
     if isinstance(x, np.ndarray):
         from pn_gpu.kernels import numpy as room
 
         return room
     if compat.is_cupy_array(x):
-        raise TypeError("x: got a CuPy array, but this version has no CuPy kernels")
-    if compat.is_torch_array(x) and x.device.type != "cpu":
-        raise TypeError(f"x: got a torch tensor on {x.device}, but this version has kernels for the CPU only")
+        from pn_gpu.kernels import cuda
+
+        return cuda
     from pn_gpu.kernels.numpy import bridge
 
     return bridge
 
 
+def mehler_room(x: Array) -> Any:
+    """The Mehler kernels for arrays of the library and device of ``x``."""
+    if is_tensor(x):
+        from pn_gpu.kernels.torch import mehler as torch_room
+
+        return torch_room
+    if isinstance(x, np.ndarray) or compat.is_cupy_array(x):
+        from pn_gpu.kernels import mehler
+
+        return mehler
+    from pn_gpu.kernels.mehler import bridge
+
+    return bridge
+
+
 def check_arrays(**arrays: Array) -> None:
-    """Arrays of one library, one device and one floating dtype; a None is passed over.
+    """Arrays of one library, one device and one floating dtype; ``bias`` may be None.
+
+    Torch tensors may mix 16-bit inputs with particles and a bias in float32, as under autocast.
 
     Raises
     ------
@@ -61,8 +101,15 @@ def check_arrays(**arrays: Array) -> None:
     ValueError
         If one is on another device than the first.
     """
-    given = {name: a for name, a in arrays.items() if a is not None}
+    given = {name: a for name, a in arrays.items() if a is not None or name != "bias"}
     first, reference = next(iter(given.items()))
+    if _is_plain_numpy(given, getattr(reference, "dtype", None)):
+        return
+    if is_tensor(reference):
+        from pn_gpu.nn.checks import check_tensors
+
+        check_tensors(given)
+        return
     for name, a in given.items():
         if not compat.is_array_api_obj(a):
             raise TypeError(f"{name}: got {type(a).__name__}, want an array of NumPy, CuPy or torch")
@@ -76,3 +123,24 @@ def check_arrays(**arrays: Array) -> None:
             raise ValueError(f"{name}: got device {compat.device(a)}, want {compat.device(reference)} like {first}")
     if isinstance(reference, np.ndarray) and reference.dtype not in (np.float32, np.float64):
         raise TypeError(f"{first}: got dtype {reference.dtype}, want float32 or float64 on the CPU")
+
+
+def check_particles(r_in: Array, v_in: Array, r_out: Array, v_out: Array) -> None:
+    """Raise a ValueError unless the particles are [N, n], [N, d], [M, n] and [M, d]."""
+    for name, a in (("r_in", r_in), ("v_in", v_in), ("r_out", r_out), ("v_out", v_out)):
+        if a.ndim != 2 or a.shape[1] < 1:
+            raise ValueError(f"{name}: got shape {tuple(a.shape)}, want two dimensions [particles, components >= 1]")
+    check_shape("v_in", v_in, (r_in.shape[0], v_in.shape[1]), "[N, d] with the N of r_in")
+    check_shape("r_out", r_out, (r_out.shape[0], r_in.shape[1]), "[M, n] with the n of r_in")
+    check_shape("v_out", v_out, (r_out.shape[0], v_in.shape[1]), "[M, d] with the M of r_out and the d of v_in")
+
+
+def check_shape(name: str, a: Array, want: tuple[int, ...], meaning: str) -> None:
+    """Raise a ValueError that explains the wanted shape by ``meaning`` unless ``a`` has it."""
+    if a.ndim == 0 or tuple(a.shape) != want:
+        raise ValueError(f"{name}: got shape {tuple(a.shape)}, want {want}, {meaning}")
+
+
+def _is_plain_numpy(given: dict[str, Array], dtype: Any) -> bool:
+    """The ordinary case, found in a microsecond: NumPy arrays of one dtype that the kernels have."""
+    return all(type(a) is np.ndarray and a.dtype == dtype for a in given.values()) and dtype in (np.float32, np.float64)

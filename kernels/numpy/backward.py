@@ -5,14 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from pn_gpu.kernels.gradient import OperatorGradient
-from pn_gpu.kernels.numpy.pairs import Array, NodePairs, tile_slices
+from pn_gpu.kernels.numpy.pairs import Array, NodePairs
 from pn_gpu.kernels.numpy.reductions import Reduction, make_reduction
-from pn_gpu.kernels.numpy.threads import num_threads, parallel_map
+from pn_gpu.kernels.numpy.threads import parallel_map, share_out
+from pn_gpu.kernels.numpy.tiles import BACKWARD_TILE, BATCH_TILE, layer_work, strip_slices, tile_slices
 from pn_gpu.kernels.potentials import Potential
-
-TILE_IN, TILE_OUT = 512, 256
-# Rows of x taken at once: bounds the workspace for any batch.
-TILE_BATCH = 1024
 
 
 def backward(
@@ -27,28 +24,31 @@ def backward(
     need_particles: bool = True,
 ) -> OperatorGradient:
     """Gradients for dz [B, M] and x [B, N], with the particles of `forward`."""
-    pairs = NodePairs(r_in, v_in, r_out, v_out, potential)
-    dx = np.empty_like(x, order="C") if need_dx else None
-    row_tiles = tile_slices(x.shape[1], TILE_IN)
-    groups = [row_tiles[start :: num_threads()] for start in range(min(num_threads(), len(row_tiles)))]
-    # Every group sums over its own rows, so the result does not depend on which thread comes first.
-    reductions = [make_reduction(pairs) if need_particles else None for _ in groups]
-    for batch in tile_slices(len(x), TILE_BATCH):
-        dz_tiles = [(columns, np.ascontiguousarray(dz[batch, columns])) for columns in tile_slices(dz.shape[1], TILE_OUT)]
+    with np.errstate(all="ignore"):
+        pairs = NodePairs(r_in, v_in, r_out, v_out, potential)
+        total = make_reduction(pairs) if need_particles else None
+        dbias = dz.sum(axis=0)
+    dx = np.empty(x.shape, x.dtype) if need_dx else None
+    if need_dx or need_particles:
+        work = layer_work(*x.shape, dz.shape[1])
+        groups = share_out(x.shape[1], BACKWARD_TILE[0], work)
+        # Every group sums over its own rows, so the result does not depend on which thread comes first.
+        reductions = [None if total is None else total.new_group() for _ in groups]
+        for batch in tile_slices(len(x), BATCH_TILE):
+            x_batch, dx_batch = x[batch], None if dx is None else dx[batch]
+            # Contiguous: the rows of a wide matrix lie on a memory page each, and every tile of x meets them again.
+            dz_tiles = [(c, np.ascontiguousarray(dz[batch, c])) for c in tile_slices(dz.shape[1], BACKWARD_TILE[1])]
 
-        def run_group(task: tuple[list[slice], Reduction | None]) -> None:
-            rows, reduction = task
-            dx_batch = None if dx is None else dx[batch]  # noqa: B023 - run before the loop goes on
-            _pass_over_tiles(rows, x[batch], dz_tiles, pairs, dx_batch, reduction)  # noqa: B023
+            def pass_over_group(task: tuple[list[slice], Reduction | None]) -> None:
+                _pass_over_tiles(task[0], x_batch, dz_tiles, pairs, dx_batch, task[1])  # noqa: B023 - used at once
 
-        parallel_map(run_group, list(zip(groups, reductions, strict=True)))
-    dbias = dz.sum(axis=0)
-    if not need_particles:
-        return OperatorGradient(dx, None, None, None, None, dbias)
-    total = reductions[0] if reductions else make_reduction(pairs)
-    for other in reductions[1:]:
-        total.merge(other)
-    return OperatorGradient(dx, *total.gradients(), dbias)
+            parallel_map(pass_over_group, list(zip(groups, reductions, strict=True)), work)
+        for reduction in reductions:
+            if total is not None and reduction is not None:
+                total.merge(reduction)
+    with np.errstate(all="ignore"):
+        particles = (None, None, None, None) if total is None else total.gradients()
+    return OperatorGradient(dx, *particles, dbias)
 
 
 def _pass_over_tiles(
@@ -60,27 +60,45 @@ def _pass_over_tiles(
     reduction: Reduction | None,
 ) -> None:
     """Fill the given columns of ``dx`` [B, N] and add the tiles of G to ``reduction``."""
-    shape = (TILE_IN, TILE_OUT)
-    buffers = [np.empty(shape[0] * shape[1], x.dtype) for _ in range(3)]
+    height = max(rows.stop - rows.start for rows in row_tiles)
+    width = max((dz_tile.shape[1] for _, dz_tile in dz_tiles), default=0)
+    buffers = [np.empty(height * width, x.dtype) for _ in range(2)]
+    scratch_buffer = np.empty(height * width, x.dtype)
     for rows in row_tiles:
         height = rows.stop - rows.start
         x_tile = np.ascontiguousarray(x[:, rows])  # [B, BI]
-        dx_tile = np.zeros((height, len(x)), x.dtype)  # [BI, B]
+        dx_tile = np.zeros((height, len(x)), x.dtype)  # [BI, B]: BLAS makes it faster than its transpose
         partial = np.empty_like(dx_tile)
         for columns, dz_tile in dz_tiles:
             width = columns.stop - columns.start
-            k, g, scratch = (buffer[: height * width].reshape(height, width) for buffer in buffers)
-            pairs.values(rows, columns, k, scratch)
+            k, g = (buffer[: height * width].reshape(height, width) for buffer in buffers)
+            strips = strip_slices(height, width, x.dtype)
+            for strip in strips:
+                strip_rows = slice(rows.start + strip.start, rows.start + strip.stop)
+                pairs.values(strip_rows, columns, k[strip], g[strip])
+                if dx is not None:
+                    pairs.dipole_products(strip_rows, columns, g[strip])
+                    g[strip] *= k[strip]
             if dx is not None:
-                pairs.dipole_products(rows, columns, scratch)
-                scratch *= k
-                np.matmul(scratch, dz_tile.T, out=partial)
+                np.matmul(g, dz_tile.T, out=partial)
                 dx_tile += partial
-            if reduction is not None:
-                np.matmul(x_tile.T, dz_tile, out=g)
-                reduction.add(rows, columns, g, k, scratch)
+            if reduction is None:
+                continue
+            _outer_products(x_tile, dz_tile, g)
+            for strip in strips:
+                strip_rows = slice(rows.start + strip.start, rows.start + strip.stop)
+                scratch = scratch_buffer[: k[strip].size].reshape(k[strip].shape)
+                reduction.add(strip_rows, columns, g[strip], k[strip], scratch)
         if dx is not None:
             _copy_transposed(dx_tile, dx[:, rows])
+
+
+def _outer_products(x: Array, dz: Array, g: Array) -> None:
+    """``g[:] = x.T @ dz``."""
+    if len(x) == 1:
+        np.multiply(x.T, dz, out=g)  # NumPy's matmul takes ten times as long for an inner dimension of 1
+    else:
+        np.matmul(x.T, dz, out=g)
 
 
 def _copy_transposed(source: Array, target: Array) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from pn_gpu.kernels import numpy as room
 from pn_gpu.kernels.gradient import OperatorGradient
+from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.kernels.potentials import Potential
 
 Array = Any
@@ -40,4 +40,4 @@ def backward(
 
 
 def _back(result: np.ndarray[Any, Any], like: Array) -> Array:
-    return array_namespace(like).asarray(result)
+    return namespace_of(like).asarray(result)

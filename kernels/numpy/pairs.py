@@ -45,37 +45,37 @@ class NodePairs:
     """
 
     def __init__(self, r_in: Array, v_in: Array, r_out: Array, v_out: Array, potential: Potential) -> None:
-        centre = r_out.mean(axis=0) if len(r_out) else r_in.mean(axis=0)
-        self.r_in = r_in - centre  # [N, n]
-        self.r_out = r_out - centre  # [M, n]
-        self.v_in = v_in  # [N, d]
-        self.v_out = v_out  # [M, d]
+        centre = _centre(r_out if len(r_out) else r_in)
+        self.r_in = np.subtract(r_in, centre, order="C")  # [N, n]
+        self.r_out = np.subtract(r_out, centre, order="C")  # [M, n]
+        self.v_in = np.ascontiguousarray(v_in)  # [N, d]
+        self.v_out = np.ascontiguousarray(v_out)  # [M, d]
         self.v_out_columns = np.ascontiguousarray(v_out.T)  # [d, M]
         self.potential = potential
         self.gaussian = potential.name == "gaussian"
-        self.expanded = potential.smooth_at_zero and self._radius() <= EXPANSION_RADIUS
+        squares_in = np.einsum("ij,ij->i", self.r_in, self.r_in)
+        squares_out = np.einsum("ij,ij->i", self.r_out, self.r_out)
+        farthest = max(squares_in.max(initial=0), squares_out.max(initial=0))
+        self.expanded = bool(potential.smooth_at_zero and farthest <= EXPANSION_RADIUS**2)
         if self.expanded:
-            self._make_tables()
+            self._make_tables(squares_in, squares_out)
+        else:
+            # Centring rounds particles that are nearer to the origin than to the centre, and spreads a NaN.
+            self.r_in, self.r_out = r_in, r_out
 
-    def _radius(self) -> float:
-        sets = [r for r in (self.r_in, self.r_out) if r.size]
-        return max((float(np.sqrt(np.max(np.einsum("ij,ij->i", r, r)))) for r in sets), default=0.0)
-
-    def _make_tables(self) -> None:
+    def _make_tables(self, squares_in: Array, squares_out: Array) -> None:
         """Tables A [N, n + 2] and C [n + 2, M] whose product is -s, in units of log 2 where exp2 is used."""
-        dtype = self.r_in.dtype
+        dtype, n = self.r_in.dtype, self.r_in.shape[1]
         self._base2 = self.gaussian and EXP2_IS_VECTORISED and dtype == np.float32
-        scale = dtype.type(np.sqrt(np.log2(np.e)) if self._base2 else 1.0)
-        r_in, r_out = self.r_in * scale, self.r_out * scale
-        n = r_in.shape[1]
-        self._table_in = np.empty((len(r_in), n + 2), dtype)
-        self._table_in[:, :n] = 2 * r_in
-        self._table_in[:, n] = -np.einsum("ij,ij->i", r_in, r_in)
+        unit = dtype.type(np.log2(np.e) if self._base2 else 1.0)
+        self._table_in = np.empty((len(self.r_in), n + 2), dtype)
+        np.multiply(self.r_in, 2 * unit, out=self._table_in[:, :n])
+        np.multiply(squares_in, -unit, out=self._table_in[:, n])
         self._table_in[:, n + 1] = 1
-        self._table_out = np.empty((n + 2, len(r_out)), dtype)
-        self._table_out[:n] = r_out.T
+        self._table_out = np.empty((n + 2, len(self.r_out)), dtype)
+        self._table_out[:n] = self.r_out.T
         self._table_out[n] = 1
-        self._table_out[n + 1] = -np.einsum("ij,ij->i", r_out, r_out)
+        np.multiply(squares_out, -unit, out=self._table_out[n + 1])
 
     def _squared_distances(self, rows: slice, columns: slice, s: Array, scratch: Array) -> None:
         """Write the tile of s, never negative, to ``s``."""
@@ -123,6 +123,6 @@ class NodePairs:
         w *= scratch
 
 
-def tile_slices(length: int, tile: int) -> list[slice]:
-    """Slices of at most ``tile`` that cover ``range(length)``."""
-    return [slice(start, min(start + tile, length)) for start in range(0, length, tile)]
+def _centre(r: Array) -> Array:
+    """The mean position; np.mean spends longer on its way to the same sum."""
+    return np.add.reduce(r, axis=0) / r.dtype.type(max(1, len(r)))

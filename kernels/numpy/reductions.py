@@ -17,6 +17,7 @@ for positions or potentials where the difference of the two sums would lose digi
 
 from __future__ import annotations
 
+import copy
 from typing import Protocol
 
 import numpy as np
@@ -27,11 +28,14 @@ from pn_gpu.kernels.numpy.pairs import Array, NodePairs
 class Reduction(Protocol):
     """Sums over tiles: of the rows it is given, and of all columns."""
 
+    def new_group(self) -> Reduction:
+        """A reduction for other rows: it writes to the same row sums and has column sums of its own."""
+
     def add(self, rows: slice, columns: slice, g: Array, k: Array, scratch: Array) -> None:
         """Add one tile of G [BI, BJ], given its k(s) [BI, BJ]; all three arrays are overwritten."""
 
-    def merge(self, other: Reduction) -> None:
-        """Add what ``other`` has summed."""
+    def merge(self, group: Reduction) -> None:
+        """Add the column sums of a group."""
 
     def gradients(self) -> tuple[Array, Array, Array, Array]:
         """dr_in [N, n], dv_in [N, d], dr_out [M, n] and dv_out [M, d]."""
@@ -50,14 +54,18 @@ class _DipoleSums:
         self.dv_in = np.zeros_like(pairs.v_in)  # [N, d]
         self.dv_out = np.zeros_like(pairs.v_out_columns)  # [d, M]
 
+    def new_group(self) -> _DipoleSums:
+        group = copy.copy(self)
+        group.dv_out = np.zeros_like(self.dv_out)
+        return group
+
     def add(self, rows: slice, columns: slice, g: Array, k: Array, scratch: Array) -> None:
         np.multiply(g, k, out=scratch)
         self.dv_in[rows] += scratch @ self.pairs.v_out[columns]
         self.dv_out[:, columns] += self.pairs.v_in[rows].T @ scratch
 
-    def merge(self, other: _DipoleSums) -> None:
-        self.dv_in += other.dv_in
-        self.dv_out += other.dv_out
+    def merge(self, group: _DipoleSums) -> None:
+        self.dv_out += group.dv_out
 
 
 class MomentReduction:
@@ -65,28 +73,31 @@ class MomentReduction:
 
     def __init__(self, pairs: NodePairs) -> None:
         self.pairs = pairs
-        self._table_in = np.ascontiguousarray(_moment_table(pairs.v_in, pairs.r_in).T)  # [d (n + 1), N]
-        self._table_out = _moment_table(pairs.v_out, pairs.r_out)  # [M, d (n + 1)]
-        self._moments_in = np.zeros_like(self._table_in.T, order="C")  # [N, d (n + 1)]
-        self._moments_out = np.zeros_like(self._table_out.T, order="C")  # [d (n + 1), M]
+        self._table_in = np.ascontiguousarray(_moment_table(pairs.v_in, pairs.r_in).T)  # [(n + 1) d, N]
+        self._table_out = _moment_table(pairs.v_out, pairs.r_out)  # [M, (n + 1) d]
+        self._moments_in = np.zeros(self._table_in.shape[::-1], self._table_in.dtype)  # [N, (n + 1) d]
+        self._moments_out = np.zeros(self._table_out.shape[::-1], self._table_out.dtype)  # [(n + 1) d, M]
         self._dipoles = None if pairs.gaussian else _DipoleSums(pairs)
 
+    def new_group(self) -> MomentReduction:
+        group = copy.copy(self)
+        group._moments_out = np.zeros_like(self._moments_out)
+        group._dipoles = self._dipoles and self._dipoles.new_group()
+        return group
+
     def add(self, rows: slice, columns: slice, g: Array, k: Array, scratch: Array) -> None:
-        if self._dipoles is None:
-            g *= k
-        else:
+        if self._dipoles is not None:
             self._dipoles.add(rows, columns, g, k, scratch)
             self.pairs.derivatives(rows, columns, k, scratch)
-            g *= k
+        g *= k
         self._moments_in[rows] += g @ self._table_out[columns]
         self._moments_out[:, columns] += self._table_in[:, rows] @ g
 
-    def merge(self, other: Reduction) -> None:
-        assert isinstance(other, MomentReduction)
-        self._moments_in += other._moments_in
-        self._moments_out += other._moments_out
-        if self._dipoles is not None and other._dipoles is not None:
-            self._dipoles.merge(other._dipoles)
+    def merge(self, group: Reduction) -> None:
+        assert isinstance(group, MomentReduction)
+        self._moments_out += group._moments_out
+        if self._dipoles is not None and group._dipoles is not None:
+            self._dipoles.merge(group._dipoles)
 
     def gradients(self) -> tuple[Array, Array, Array, Array]:
         pairs, moments_out = self.pairs, self._moments_out.T
@@ -101,8 +112,11 @@ class MomentReduction:
 
 
 def _moment_table(v: Array, r: Array) -> Array:
-    """[v_j, v_j r_j1, ..., v_j r_jn]: [M, d (n + 1)]."""
-    return np.concatenate([v] + [v * r[:, axis, None] for axis in range(r.shape[1])], axis=1)
+    """[v_j, v_j r_j1, ..., v_j r_jn]: [M, (n + 1) d]."""
+    table = np.empty((len(r), r.shape[1] + 1, v.shape[1]), v.dtype)
+    table[:, 0] = v
+    np.multiply(r[:, :, None], v[:, None, :], out=table[:, 1:])
+    return table.reshape(len(r), table.shape[1] * table.shape[2])
 
 
 def _position_gradient(moments: Array, v: Array, r: Array) -> Array:
@@ -121,6 +135,12 @@ class DifferenceReduction:
         self.dr_out = np.zeros_like(pairs.r_out)
         self._dipoles = _DipoleSums(pairs)
 
+    def new_group(self) -> DifferenceReduction:
+        group = copy.copy(self)
+        group.dr_out = np.zeros_like(self.dr_out)
+        group._dipoles = self._dipoles.new_group()
+        return group
+
     def add(self, rows: slice, columns: slice, g: Array, k: Array, scratch: Array) -> None:
         self._dipoles.add(rows, columns, g, k, scratch)
         self.pairs.derivatives(rows, columns, k, scratch)
@@ -133,11 +153,10 @@ class DifferenceReduction:
             self.dr_in[rows, axis] += 2 * scratch.sum(axis=1)
             self.dr_out[columns, axis] -= 2 * scratch.sum(axis=0)
 
-    def merge(self, other: Reduction) -> None:
-        assert isinstance(other, DifferenceReduction)
-        self.dr_in += other.dr_in
-        self.dr_out += other.dr_out
-        self._dipoles.merge(other._dipoles)
+    def merge(self, group: Reduction) -> None:
+        assert isinstance(group, DifferenceReduction)
+        self.dr_out += group.dr_out
+        self._dipoles.merge(group._dipoles)
 
     def gradients(self) -> tuple[Array, Array, Array, Array]:
         return self.dr_in, self._dipoles.dv_in, self.dr_out, np.ascontiguousarray(self._dipoles.dv_out.T)

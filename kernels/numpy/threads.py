@@ -7,12 +7,17 @@ two levels of threads would fight for the same cores.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import TypeVar
 
-from threadpoolctl import ThreadpoolController
+import numpy as np
+from threadpoolctl import LibController, ThreadpoolController
+
+from pn_gpu.kernels.numpy.tiles import BLAS_SERIAL_WORK, GROUPS_PER_THREAD, SERIAL_WORK, tile_slices
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -35,29 +40,113 @@ def num_threads() -> int:
     return int(setting)
 
 
+def share_out(length: int, tile: int, work: int) -> list[list[slice]]:
+    """Groups of neighbouring tiles that cover ``range(length)``, to be given to `parallel_map`.
+
+    Parameters
+    ----------
+    length, tile : int
+        What to cut, and the largest tile.
+    work : int
+        Multiply-adds of the whole; below `SERIAL_WORK` there is but one group.
+    """
+    threads = num_threads() if work >= SERIAL_WORK else 1
+    count = max(-(-length // tile), threads)
+    tiles = tile_slices(length, max(1, -(-length // count)))
+    size = max(1, -(-len(tiles) // (threads * GROUPS_PER_THREAD if threads > 1 else 1)))
+    return [tiles[start : start + size] for start in range(0, len(tiles), size)]
+
+
+def parallel_map(function: Callable[[Task], Result], tasks: Sequence[Task], work: int) -> list[Result]:
+    """``[function(task) for task in tasks]`` over the threads, BLAS held to one; a single task runs where it is.
+
+    ``work`` is that of `share_out`; where it is too little for BLAS to start threads, BLAS is left alone.
+
+    The tasks run with NumPy's floating-point warnings off: where a weight underflows that is no news, and NaN and inf
+    in the input show in the result.
+    """
+
+    def run(task: Task) -> Result:
+        with np.errstate(all="ignore"):
+            return function(task)
+
+    with nullcontext() if work < BLAS_SERIAL_WORK else _blas.single_threaded():
+        if len(tasks) <= 1 or num_threads() == 1:
+            return [run(task) for task in tasks]
+        return list(_pool().map(run, tasks))
+
+
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(num_threads(), thread_name_prefix="pn_gpu")
+    return ThreadPoolExecutor(num_threads(), thread_name_prefix="pn_gpu", initializer=_limit_openmp)
+
+
+def _limit_openmp() -> None:
+    """Where BLAS runs on OpenMP its number of threads is each calling thread's own."""
+    for library in _blas_libraries():
+        if getattr(library, "threading_layer", None) == "openmp":
+            library.set_num_threads(1)
+
+
+class _BlasThreads:
+    """Holds BLAS to one thread while at least one caller is inside `single_threaded`.
+
+    The libraries are set directly: ``ThreadpoolController.limit`` asks each for its full description at every call,
+    and calls of it from several threads that overlap may restore one another's limit.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._saved: list[tuple[LibController, int]] = []
+
+    @contextmanager
+    def single_threaded(self) -> Iterator[None]:
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._saved = [(library, library.get_num_threads()) for library in _blas_libraries()]
+                for library, _ in self._saved:
+                    _set_num_threads(library, 1)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if self._users == 0:
+                    self.restore()
+
+    def restore(self) -> None:
+        for library, count in self._saved:
+            _set_num_threads(library, count)
+        self._saved = []
+
+
+def _set_num_threads(library: LibController, count: int) -> None:
+    # threadpoolctl 3.7 heeds only the thread that set a limit first, until that is forgotten.
+    forget = getattr(library, "clear_controlling_thread", None)
+    if forget is not None:
+        forget(force=True)
+    library.set_num_threads(count)
+    if forget is not None:
+        forget(force=True)
 
 
 @cache
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController().select(user_api="blas")
+def _blas_libraries() -> list[LibController]:
+    return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
-def parallel_map(function: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
-    """``[function(task) for task in tasks]`` over the threads; a single task runs where it is."""
-    if len(tasks) == 1 or num_threads() == 1:
-        return [function(task) for task in tasks]
-    with _blas().limit(limits=1):
-        return list(_pool().map(function, tasks))
+_blas = _BlasThreads()
 
 
-def _forget_threads() -> None:
-    """A forked child has none of its parent's threads: let it start its own."""
+def _start_afresh_in_child() -> None:
+    """A forked child has none of its parent's threads: let it start its own, with BLAS as its parent found it."""
+    global _blas
     _pool.cache_clear()
-    _blas.cache_clear()
+    _blas.restore()
+    _blas = _BlasThreads()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_threads)
+    os.register_at_fork(after_in_child=_start_afresh_in_child)

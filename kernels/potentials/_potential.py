@@ -27,7 +27,8 @@ class Potential:
         differences, because rounding in an expanded square would be magnified by the singularity.
     cuda_value, cuda_derivative : str, optional
         The same two functions as CUDA C++ expressions of a variable ``s`` of type ``T`` (float or double),
-        for the CuPy kernels.
+        for the CuPy kernels. Besides C++ they may use ``exp_``, ``sqrt_``, ``rsqrt_`` (1 / sqrt), ``rcp_`` (1 / s),
+        ``pow3_`` and ``pow4_``.
     triton_value, triton_derivative : callable, optional
         The same two functions as ``@triton.jit`` functions of one block of squared distances, for the Triton
         kernels.

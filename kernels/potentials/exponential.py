@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import array_namespace
-
+from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.kernels.potentials._potential import Potential
 
 
 def _value(s: Any) -> Any:
-    xp = array_namespace(s)
+    xp = namespace_of(s)
     return xp.exp(-xp.sqrt(s))
 
 
 def _derivative(s: Any) -> Any:
-    xp = array_namespace(s)
+    xp = namespace_of(s)
     distance = xp.sqrt(xp.where(s > 0, s, xp.ones_like(s)))
     return xp.where(s > 0, -xp.exp(-distance) / (2 * distance), xp.zeros_like(s))
 
@@ -26,5 +25,5 @@ EXPONENTIAL = Potential(
     derivative=_derivative,
     smooth_at_zero=False,
     cuda_value="exp_(-sqrt_(s))",
-    cuda_derivative="s > T(0) ? -exp_(-sqrt_(s)) / (T(2) * sqrt_(s)) : T(0)",
+    cuda_derivative="s > T(0) ? T(-0.5) * exp_(-sqrt_(s)) * rsqrt_(s) : T(0)",
 )

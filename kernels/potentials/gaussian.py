@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import array_namespace
-
+from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.kernels.potentials._potential import Potential
 
 
 def _value(s: Any) -> Any:
-    return array_namespace(s).exp(-s)
+    return namespace_of(s).exp(-s)
 
 
 def _derivative(s: Any) -> Any:
-    return -array_namespace(s).exp(-s)
+    return -namespace_of(s).exp(-s)
 
 
 GAUSSIAN = Potential(

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import array_namespace
-
+from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.kernels.potentials._potential import Potential
 
 
 def _value(s: Any) -> Any:
-    return 1 / array_namespace(s).sqrt(1 + s)
+    return 1 / namespace_of(s).sqrt(1 + s)
 
 
 def _derivative(s: Any) -> Any:
-    root = array_namespace(s).sqrt(1 + s)
+    root = namespace_of(s).sqrt(1 + s)
     return -0.5 / (root * root * root)
 
 
@@ -23,5 +22,5 @@ INVERSE_MULTIQUADRIC = Potential(
     value=_value,
     derivative=_derivative,
     cuda_value="rsqrt_(T(1) + s)",
-    cuda_derivative="T(-0.5) * rsqrt_(T(1) + s) / (T(1) + s)",
+    cuda_derivative="T(-0.5) * pow3_(rsqrt_(T(1) + s))",
 )

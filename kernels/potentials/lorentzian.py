@@ -19,6 +19,6 @@ LORENTZIAN = Potential(
     name="lorentzian",
     value=_value,
     derivative=_derivative,
-    cuda_value="T(1) / (T(1) + s)",
-    cuda_derivative="T(-1) / ((T(1) + s) * (T(1) + s))",
+    cuda_value="rcp_(T(1) + s)",
+    cuda_derivative="-rcp_(T(1) + s) * rcp_(T(1) + s)",
 )

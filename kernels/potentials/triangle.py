@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import array_namespace
-
+from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.kernels.potentials._potential import Potential
 
 
 def _value(s: Any) -> Any:
-    xp = array_namespace(s)
+    xp = namespace_of(s)
     return xp.clip(1 - xp.sqrt(s), min=0)
 
 
 def _derivative(s: Any) -> Any:
-    xp = array_namespace(s)
+    xp = namespace_of(s)
     inside = (s > 0) & (s < 1)
     distance = xp.sqrt(xp.where(inside, s, xp.ones_like(s)))
     return xp.where(inside, -0.5 / distance, xp.zeros_like(s))
@@ -27,5 +26,5 @@ TRIANGLE = Potential(
     derivative=_derivative,
     smooth_at_zero=False,
     cuda_value="s < T(1) ? T(1) - sqrt_(s) : T(0)",
-    cuda_derivative="s > T(0) && s < T(1) ? T(-0.5) / sqrt_(s) : T(0)",
+    cuda_derivative="s > T(0) && s < T(1) ? T(-0.5) * rsqrt_(s) : T(0)",
 )

@@ -1,22 +1,21 @@
-"""k(s) = max(0, 1 - rho)^4 (4 rho + 1) with rho = sqrt s: smooth, of compact support; k'(s) = -10 max(0, 1 - rho)^3."""
+"""k(s) = max(0, 1 - rho)^4 (4 rho + 1), rho = sqrt s, of compact support; k'(s) = -10 max(0, 1 - rho)^3."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import array_namespace
-
+from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.kernels.potentials._potential import Potential
 
 
 def _value(s: Any) -> Any:
-    xp = array_namespace(s)
+    xp = namespace_of(s)
     distance = xp.sqrt(s)
     return xp.clip(1 - distance, min=0) ** 4 * (4 * distance + 1)
 
 
 def _derivative(s: Any) -> Any:
-    xp = array_namespace(s)
+    xp = namespace_of(s)
     return -10 * xp.clip(1 - xp.sqrt(s), min=0) ** 3
 
 

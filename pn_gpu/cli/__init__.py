@@ -1,1 +1,5 @@
-"""."""
+"""The command line ``pn-gpu``: train, evaluate, predict and info."""
+
+from pn_gpu.cli.main import main
+
+__all__ = ["main"]

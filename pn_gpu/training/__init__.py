@@ -1,1 +1,1 @@
-"""."""
+"""Training: the loop, optimisers, learning-rate schedules, callbacks, checkpoints."""

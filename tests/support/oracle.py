@@ -56,7 +56,14 @@ class Gradients(NamedTuple):
 
 
 def random_case(
-    b: int, n_in: int, n_out: int, dim: int = 3, d: int | None = None, dtype=np.float64, seed: int = 0, spread=0.5
+    b: int,
+    n_in: int,
+    n_out: int,
+    dim: int = 3,
+    d: int | None = None,
+    dtype=np.float64,
+    seed: int = 0,
+    spread=0.5,
 ) -> Case:
     """Particles as the paper draws them (positions and dipoles of standard deviation ``spread``)."""
     rng = np.random.default_rng(seed)
@@ -103,8 +110,8 @@ def forward_scale(case: Case, potential: str = "gaussian") -> np.ndarray:
 
 
 def backward_scale(case: Case, potential: str = "gaussian") -> Gradients:
-    """The gradients with every term taken by its absolute value: what their rounding errors are measured against."""
-    x, r_in, v_in, r_out, v_out, _, dz = (np.abs(a.astype(np.float64)) for a in case)
+    """The gradients with every term taken by its absolute value: the measure of their rounding errors."""
+    x, _, v_in, _, v_out, _, dz = (np.abs(a.astype(np.float64)) for a in case)
     difference = case.r_in[:, None, :].astype(np.float64) - case.r_out[None, :, :]
     s = (difference**2).sum(axis=2)
     k, slope = (np.abs(function(s)) for function in POTENTIALS[potential])

@@ -1,0 +1,95 @@
+"""What a call of the operator costs in Python: layers so small that hardly anything else is left.
+
+    python -m bench.gpu_overhead           on the GPU where there is one, else on the CPU
+
+On a GPU this is the time to enqueue a call. On the CPU the kernel runs within it, in the same thread: its own time is
+listed too, and the clock is that of the thread, which a busy machine does not disturb.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+import pn_gpu as pn
+from pn_gpu.kernels import potentials
+from pn_gpu.kernels.torch.rooms import select_room
+from pn_gpu.nn import ParticleLinear
+
+HELP = "microseconds of Python in a call of the torch operator, beside nn.Linear"
+SIZE, BATCH = 16, 2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of this benchmark."""
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--rounds", type=int, default=40, help="interleaved rounds (default: 40)")
+    parser.add_argument("--calls", type=int, default=50, help="calls per round (default: 50)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the median and the least microseconds of each call, and the ratio of medians to nn.Linear's."""
+    clock = time.thread_time if args.device == "cpu" else time.perf_counter
+    for title, calls in _calls(torch.device(args.device)).items():
+        seconds: dict[str, list[float]] = {name: [] for name in calls}
+        for _ in range(args.rounds):
+            for name, call in calls.items():
+                begin = clock()
+                for _ in range(args.calls):
+                    call()
+                seconds[name].append((clock() - begin) / args.calls)
+                if args.device != "cpu":
+                    torch.cuda.synchronize()
+        linear = statistics.median(seconds["nn.Linear"])
+        print(f"{title} on {args.device}, {SIZE} by {SIZE}, batch {BATCH}; at the end in units of nn.Linear")
+        for name, values in seconds.items():
+            median, least = statistics.median(values), min(values)
+            figures = f"median {1e6 * median:7.1f} us  least {1e6 * least:7.1f} us  {median / linear:6.2f}"
+            print(f"  {name:24} {figures}")
+
+
+def _calls(device: torch.device) -> dict[str, dict[str, Callable[[], object]]]:
+    x = torch.randn(BATCH, SIZE, device=device)
+    dz = torch.randn(BATCH, SIZE, device=device)
+    linear, particles = nn.Linear(SIZE, SIZE, device=device), ParticleLinear(SIZE, SIZE, device=device)
+    operands = particles._operands()
+    room, gaussian = select_room(device), potentials.get("gaussian")
+
+    forwards = {
+        "nn.Linear": lambda: linear(x),
+        "ParticleLinear": lambda: particles(x),
+        "pn_gpu.particle_linear": lambda: pn.particle_linear(x, *operands, particles.bias),
+        "the kernel itself": torch.no_grad()(lambda: room.forward(x, *operands, particles.bias, gaussian)),
+    }
+    detached = [p.detach() for p in operands]
+    both = {
+        "nn.Linear": lambda: torch.autograd.grad(linear(x), tuple(linear.parameters()), dz),
+        "ParticleLinear": lambda: torch.autograd.grad(particles(x), tuple(particles.parameters()), dz),
+        "the kernels themselves": torch.no_grad()(
+            lambda: (
+                room.forward(x, *detached, particles.bias, gaussian),
+                room.backward(dz, x, *detached, gaussian, need_dx=False),
+            )
+        ),
+    }
+    return {
+        "forward, no gradient recorded": {name: torch.no_grad()(call) for name, call in forwards.items()},
+        "forward": forwards,
+        "forward and backward": both,
+    }
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    run(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()

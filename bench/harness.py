@@ -1,0 +1,154 @@
+"""What the benchmarks share: interleaved timing, peak memory, a description of the machine, tables and CSV."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import platform
+import resource
+import time
+import tracemalloc
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from pn_gpu.kernels.numpy.threads import num_threads
+
+RESULTS = Path(__file__).parent / "results"
+MB = 2**20
+Row = Mapping[str, object]
+
+
+# ---- time
+
+
+def interleave(providers: Mapping[str, Callable[[], object]], seconds: float, least: int = 5) -> dict[str, np.ndarray]:
+    """Times of every provider, taken in turn so that all meet the same disturbances.
+
+    Parameters
+    ----------
+    providers : mapping of str to callable
+    seconds : float
+        Rounds are added until this time is spent.
+    least : int, default 5
+        Rounds taken in any case.
+
+    Returns
+    -------
+    dict of str to ndarray, [rounds]
+        Seconds; one round to warm up is left out.
+    """
+    for function in providers.values():
+        function()
+    times: dict[str, list[float]] = {name: [] for name in providers}
+    begin, rounds = time.perf_counter(), 0
+    while rounds < least or time.perf_counter() - begin < seconds:
+        for name, function in providers.items():
+            start = time.perf_counter()
+            function()
+            times[name].append(time.perf_counter() - start)
+        rounds += 1
+    return {name: np.array(values) for name, values in times.items()}
+
+
+def ratio(ours: np.ndarray, theirs: np.ndarray) -> dict[str, object]:
+    """Medians in ms, and the quartiles of the ratio ours / theirs over the rounds."""
+    low, middle, high = np.quantile(ours / theirs, [0.25, 0.5, 0.75])
+    return {
+        "ours_ms": round(1e3 * float(np.median(ours)), 3),
+        "theirs_ms": round(1e3 * float(np.median(theirs)), 3),
+        "ratio": round(float(middle), 3),
+        "ratio_q25": round(float(low), 3),
+        "ratio_q75": round(float(high), 3),
+        "rounds": len(ours),
+    }
+
+
+# ---- memory
+
+
+def traced_peak(function: Callable[[], Sequence[np.ndarray]]) -> float:
+    """MB of NumPy arrays allocated at the worst moment, less the arrays returned."""
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    results = function()
+    _, top = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return (top - before - sum(a.nbytes for a in results)) / MB
+
+
+def resident_peak(function: Callable[[], int]) -> float:
+    """MB of resident memory at the worst moment beyond that before, less the bytes that ``function`` returns.
+
+    It sees the memory of any library. Call it in a fresh process: freed memory that is used again does not show.
+    """
+    reset_peak()
+    before = _peak_bytes()
+    kept = function()
+    return (_peak_bytes() - before - kept) / MB
+
+
+def reset_peak() -> None:
+    """Let the peak of resident memory start again from what is resident now, where the system can (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def _peak_bytes() -> int:
+    try:
+        status = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+# ---- report
+
+
+def machine() -> dict[str, object]:
+    """Processor, threads and versions, as they go into every row of a CSV."""
+    versions = {}
+    for package in ("numpy", "torch"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = ""
+    return {"cpu": _cpu_name(), "threads": num_threads(), "python": platform.python_version(), **versions}
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def add_save_option(parser: argparse.ArgumentParser) -> None:
+    """--save NAME."""
+    parser.add_argument("--save", metavar="NAME", help="also write bench/results/NAME.csv")
+
+
+def report(title: str, rows: Sequence[Row], save: str | None = None) -> None:
+    """Print a table with the machine below it, and save it as CSV under ``save``."""
+    print(title)
+    columns = list(rows[0])
+    cells = [[_text(row[column]) for column in columns] for row in rows]
+    widths = [max(len(line[k]) for line in [columns, *cells]) for k in range(len(columns))]
+    for line in [columns, *cells]:
+        print("  " + "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)))
+    print("  " + ", ".join(f"{key} {value}" for key, value in machine().items()))
+    if save is not None:
+        RESULTS.mkdir(exist_ok=True)
+        with (RESULTS / f"{save}.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, [*columns, *machine()], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows([{**row, **machine()} for row in rows])
+
+
+def _text(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,63 @@
+// The forward product with weights that are never stored,
+//
+//     z_bj = sum_i x_bi w_ij + bias_j,    w_ij = (v_i . v_j) k(|r_i - r_j|^2),
+//
+// for x [B, N], N input and M output particles, z [B, M]. With the two node sets exchanged and dz in place of x it is
+// dL/dx.
+//
+// A block owns a tile of z and walks over the input particles, DEPTH at a time: the tile of x comes to shared memory
+// by asynchronous copies, one step ahead; the tile of weights is made on chip, is used once for every row of x in the
+// block, and is gone. Three ways, by what the numbers are and how many rows there are to spread a weight's cost over:
+//
+//     few rows (float, double)        a weight lives in one register of the thread that owns its output
+//     many rows (float, double)       weights go through shared memory into a register-blocked FMA product
+//     any rows (float16, bfloat16)    weights are made in the registers where mma.sync wants its operand
+//
+// Where the tiles of z are too few to fill the device, the input particles are split over `splits` blocks, each of
+// which writes its part of the sum to partial [splits, B, M]; reduce.cuh adds the parts in a fixed order.
+//
+// Kernels are named forward_<rows of x per block>; their tiles are listed once more in tiles.py, which makes the grid:
+// block = (split * batch tiles + batch tile) * output tiles + output tile.
+
+#include "forward_fma.cuh"
+#include "forward_mma.cuh"
+#include "reduce.cuh"
+
+#define FORWARD_PARAMETERS                                                                                     \
+    const Scalar *x, long long x_stride, int aligned, const T *r_in, const T *v_in, const T *r_out,            \
+        const T *v_out, const T *bias, Scalar *z, T *partial, int batch, int inputs, int outputs, int splits
+#define FORWARD_ARGUMENTS                                                                                      \
+    {x, x_stride, batch, inputs, aligned != 0}, {r_in, v_in, inputs}, {r_out, v_out, outputs}, {               \
+        bias, z, partial, batch, outputs, splits                                                               \
+    }
+
+#if TENSOR_CORES
+extern "C" __global__ void __launch_bounds__(128, RESIDENT(4)) forward_16(FORWARD_PARAMETERS) {
+    forward_mma<16>(FORWARD_ARGUMENTS);
+}
+extern "C" __global__ void __launch_bounds__(128, RESIDENT(3)) forward_64(FORWARD_PARAMETERS) {
+    forward_mma<64>(FORWARD_ARGUMENTS);
+}
+extern "C" __global__ void __launch_bounds__(128, RESIDENT(2)) forward_128(FORWARD_PARAMETERS) {
+    forward_mma<128>(FORWARD_ARGUMENTS);
+}
+#else
+extern "C" __global__ void __launch_bounds__(128, RESIDENT(4)) forward_4(FORWARD_PARAMETERS) {
+    forward_few<4>(FORWARD_ARGUMENTS);
+}
+extern "C" __global__ void __launch_bounds__(128, RESIDENT(2)) forward_16(FORWARD_PARAMETERS) {
+    forward_few<16>(FORWARD_ARGUMENTS);
+}
+#if defined(SCALAR_FLOAT64)
+extern "C" __global__ void __launch_bounds__(256, RESIDENT(2)) forward_64(FORWARD_PARAMETERS) {
+    forward_fma<64, 64, 4, 4>(FORWARD_ARGUMENTS);
+}
+#else
+extern "C" __global__ void __launch_bounds__(256, RESIDENT(2)) forward_64(FORWARD_PARAMETERS) {
+    forward_fma<64, 128, 4, 8>(FORWARD_ARGUMENTS);
+}
+extern "C" __global__ void __launch_bounds__(256, RESIDENT(2)) forward_128(FORWARD_PARAMETERS) {
+    forward_fma<128, 128, 8, 8>(FORWARD_ARGUMENTS);
+}
+#endif
+#endif

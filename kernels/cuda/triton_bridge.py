@@ -1,0 +1,75 @@
+"""CuPy arrays through the Triton kernels: looked at in place by DLPack, on CuPy's device and stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pn_gpu.kernels.gradient import OperatorGradient
+from pn_gpu.kernels.potentials import Potential
+
+Array = Any
+
+
+def forward(
+    x: Array, r_in: Array, v_in: Array, r_out: Array, v_out: Array, bias: Array | None, potential: Potential
+) -> Array:
+    """`pn_gpu.kernels.triton.forward` for CuPy arrays."""
+    with _on_stream_of(x):
+        room = _triton_room()
+        tensors = [_to_torch(a) for a in (x, r_in, v_in, r_out, v_out, bias)]
+        return _to_cupy(room.forward(*tensors, potential))
+
+
+def backward(
+    dz: Array,
+    x: Array,
+    r_in: Array,
+    v_in: Array,
+    r_out: Array,
+    v_out: Array,
+    potential: Potential,
+    need_dx: bool = True,
+    need_particles: bool = True,
+) -> OperatorGradient:
+    """`pn_gpu.kernels.triton.backward` for CuPy arrays."""
+    with _on_stream_of(x):
+        room = _triton_room()
+        tensors = [_to_torch(a) for a in (dz, x, r_in, v_in, r_out, v_out)]
+        gradient = room.backward(*tensors, potential, need_dx, need_particles)
+        return OperatorGradient(*(_to_cupy(g) for g in gradient))
+
+
+def _triton_room() -> Any:
+    try:
+        from pn_gpu.kernels import triton as room
+    except ImportError as error:
+        raise RuntimeError(f"PN_GPU_CUPY_TRITON=1 needs torch and Triton, which cannot be imported: {error}") from error
+    return room
+
+
+@contextmanager
+def _on_stream_of(x: Array) -> Iterator[None]:
+    import cupy
+
+    try:
+        import torch
+    except ImportError as error:
+        raise RuntimeError(f"PN_GPU_CUPY_TRITON=1 needs torch and Triton, which cannot be imported: {error}") from error
+    with cupy.cuda.Device(x.device.id), torch.cuda.device(x.device.id):
+        stream = torch.cuda.ExternalStream(cupy.cuda.get_current_stream().ptr)
+        with torch.cuda.stream(stream):
+            yield
+
+
+def _to_torch(a: Array | None) -> Any:
+    import torch
+
+    return None if a is None else torch.from_dlpack(a)
+
+
+def _to_cupy(a: Any) -> Array:
+    import cupy
+
+    return None if a is None else cupy.from_dlpack(a)

@@ -1,0 +1,54 @@
+"""The Mehler method for CPU arrays of other libraries: looked at in place as NumPy arrays, which have the
+threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from pn_gpu.kernels import mehler
+from pn_gpu.kernels import numpy as direct_room
+from pn_gpu.kernels.gradient import OperatorGradient
+from pn_gpu.kernels.mehler.expansion import Approximation
+from pn_gpu.kernels.mehler.outside import Direct
+from pn_gpu.kernels.potentials import Potential
+
+Array = Any
+
+
+def forward(
+    x: Array,
+    r_in: Array,
+    v_in: Array,
+    r_out: Array,
+    v_out: Array,
+    bias: Array | None,
+    potential: Potential,
+    approximation: Approximation,
+    direct: Direct,
+) -> Array:
+    """`pn_gpu.kernels.mehler.forward` for arrays of the library of ``x``; ``direct`` is that of NumPy."""
+    arrays = [None if a is None else np.asarray(a) for a in (x, r_in, v_in, r_out, v_out, bias)]
+    return array_namespace(x).asarray(mehler.forward(*arrays, potential, approximation, direct_room))
+
+
+def backward(
+    dz: Array,
+    x: Array,
+    r_in: Array,
+    v_in: Array,
+    r_out: Array,
+    v_out: Array,
+    potential: Potential,
+    need_dx: bool,
+    need_particles: bool,
+    approximation: Approximation,
+    direct: Direct,
+) -> OperatorGradient:
+    """`pn_gpu.kernels.mehler.backward` for arrays of the library of ``x``; ``direct`` is that of NumPy."""
+    arrays = [np.asarray(a) for a in (dz, x, r_in, v_in, r_out, v_out)]
+    gradient = mehler.backward(*arrays, potential, need_dx, need_particles, approximation, direct_room)
+    xp = array_namespace(x)
+    return OperatorGradient(*(None if g is None else xp.asarray(g) for g in gradient))

@@ -1,0 +1,180 @@
+"""Which features approximate the Gaussian of a cloud of particles: coordinates, rates t and the set of
+degrees."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# A narrower axis needs degree 0 alone; the floor keeps the first derivative along it accurate.
+SMALLEST_SPREAD = 0.02
+
+
+def rate(spread: float) -> float:
+    """The t that suits positions of standard deviation ``spread`` along an axis."""
+    q = 1 / (2 * max(spread, SMALLEST_SPREAD) ** 2)
+    return 2 / (2 + q + math.sqrt(q * q + 4 * q))
+
+
+class Block(NamedTuple):
+    """Consecutive features that share their degrees along all axes but the last of a level."""
+
+    prefix: int
+    start: int
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
+class Expansion:
+    """A truncated Mehler expansion of exp(-|r_i - r_j|^2).
+
+    Parameters
+    ----------
+    centre : ndarray, [n]
+        Origin of the coordinates.
+    rotation : ndarray, [n, n]
+        Orthogonal; coordinates are ``(r - centre) @ rotation``.
+    rates : ndarray, [n]
+        The t of every axis, in (0, 1).
+    degrees : ndarray of int, [P, n]
+        Degrees of the features, in lexicographic order. With a feature the set holds every feature of lower
+        degree.
+    """
+
+    centre: Array
+    rotation: Array
+    rates: Array
+    degrees: Array
+
+    @property
+    def num_features(self) -> int:
+        """P."""
+        return len(self.degrees)
+
+    @property
+    def num_axes(self) -> int:
+        """n."""
+        return self.degrees.shape[1]
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """How many degrees each axis needs."""
+        return [int(top) + 1 for top in self.degrees.max(axis=0)]
+
+    @cached_property
+    def levels(self) -> list[list[Block]]:
+        """Per axis from the second on, how products over the first axes are extended by one more."""
+        levels = []
+        prefixes = _distinct(self.degrees[:, :1])
+        for axes in range(2, self.num_axes + 1):
+            rows = _distinct(self.degrees[:, :axes])
+            position = {tuple(prefix): row for row, prefix in enumerate(prefixes.tolist())}
+            starts = np.flatnonzero(rows[:, -1] == 0)
+            counts = np.diff(np.append(starts, len(rows)))
+            levels.append(
+                [
+                    Block(position[tuple(rows[start, :-1].tolist())], int(start), int(count))
+                    for start, count in zip(starts, counts, strict=True)
+                ]
+            )
+            prefixes = rows
+        return levels
+
+    @cached_property
+    def lowered(self) -> list[tuple[Array, Array, Array]]:
+        """Per axis: the features of degree k > 0 along it, those one degree lower, and sqrt(2 k (1 -
+        t^2))."""
+        position = {tuple(degree): row for row, degree in enumerate(self.degrees.tolist())}
+        result = []
+        for axis, t in enumerate(self.rates):
+            upper = np.flatnonzero(self.degrees[:, axis] > 0)
+            below = self.degrees[upper].copy()
+            below[:, axis] -= 1
+            lower = np.array([position[tuple(degree)] for degree in below.tolist()], dtype=np.int64)
+            result.append((upper, lower, np.sqrt(2 * self.degrees[upper, axis] * (1 - t * t))))
+        return result
+
+
+def _distinct(rows: Array) -> Array:
+    """Rows in lexicographic order, each once; they come sorted."""
+    keep = np.ones(len(rows), dtype=bool)
+    keep[1:] = (rows[1:] != rows[:-1]).any(axis=1)
+    return rows[keep]
+
+
+def make_expansion(centre: Array, rotation: Array, rates: Array, degrees: Array) -> Expansion:
+    """An `Expansion` with its degrees brought into order."""
+    order = np.lexsort(degrees.T[::-1])
+    return Expansion(centre, rotation, rates, np.ascontiguousarray(degrees[order]))
+
+
+def ranked_degrees(rates: Array, count: int) -> tuple[Array, Array]:
+    """The ``count`` features that matter most, and their weights sum_d a_d ln(1/t_d), ascending.
+
+    For positions of a normal distribution the feature a carries the share prod_d t_d^a_d, so the set
+    {a : weight < c} is the best of its size. It may return more than ``count``, never a part of a tie.
+    """
+    steps = np.log(1 / np.asarray(rates, dtype=np.float64))
+    # About (c + sum(steps) / 2)^n / (n! prod(steps)) integer points lie in the simplex {a . steps < c}.
+    volume = count * math.factorial(len(steps)) * float(np.prod(steps))
+    high = max(volume ** (1 / len(steps)) - float(steps.sum()) / 2, 0.0)
+    while _count_below(steps, high, count) < count:
+        high += 0.5 * float(steps.min())
+    degrees = _degrees_below(steps, high)
+    weights = degrees @ steps
+    order = np.argsort(weights, kind="stable")
+    return degrees[order], weights[order]
+
+
+def _count_below(steps: Array, cutoff: float, enough: int) -> int:
+    """How many degrees have a weight of at most ``cutoff``; counting stops soon after ``enough``."""
+    weights = np.zeros(1)
+    for step in steps:
+        parts, offset = [], 0.0
+        size = 0
+        while offset <= cutoff:
+            part = weights[weights <= cutoff - offset] + offset
+            if len(part) == 0:
+                break
+            parts.append(part)
+            size += len(part)
+            if size > 4 * enough:
+                return size
+            offset += step
+        weights = np.concatenate(parts)
+    return len(weights)
+
+
+def _degrees_below(steps: Array, cutoff: float) -> Array:
+    """All degrees [P, n] with a weight of at most ``cutoff``."""
+    degrees = np.zeros((1, 0), dtype=np.int64)
+    weights = np.zeros(1)
+    for step in steps:
+        room = np.floor((cutoff - weights) / step).astype(np.int64) + 1
+        rows = np.repeat(np.arange(len(degrees)), room)
+        last = np.arange(len(rows)) - np.repeat(np.cumsum(room) - room, room)
+        degrees = np.column_stack([degrees[rows], last])
+        weights = weights[rows] + last * step
+    return degrees
+
+
+@dataclass(frozen=True, eq=False)
+class Approximation:
+    """How W is approximated: an expansion, and the particles that take the direct tiles instead.
+
+    Parameters
+    ----------
+    expansion : Expansion
+    outside_in, outside_out : ndarray of int
+        Ascending indices of the input and output particles that the expansion leaves out.
+    """
+
+    expansion: Expansion
+    outside_in: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    outside_out: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))

@@ -1,0 +1,117 @@
+"""Inputs and targets of a network: what is accepted, and in which form a batch is computed with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import array_api_compat as compat
+import numpy as np
+
+from pn_gpu.backends import to_numpy
+from pn_gpu.kernels.namespace import namespace_of
+
+if TYPE_CHECKING:
+    from pn_gpu.model.network import Network
+
+Array = Any
+
+
+def check_inputs(x: Array, width: int, dtype: str) -> Array:
+    """``x`` as a finite array [B, width] that converts to ``dtype``; lists and integers are converted here.
+
+    Raises
+    ------
+    TypeError
+        If it holds no numbers.
+    ValueError
+        If it is not two-dimensional, of another width, or not finite.
+    """
+    x = _as_array("x", x)
+    if x.ndim != 2 or x.shape[1] != width:
+        raise ValueError(f"x: got shape {tuple(x.shape)}, want [examples, {width}], the network's number of inputs")
+    xp = namespace_of(x)
+    _check_finite("x", x)
+    wanted = getattr(xp, dtype)
+    return x if x.dtype == wanted else xp.astype(x, wanted)
+
+
+def check_targets(y: Array, count: int, network: Network) -> Array:
+    """``y`` as labels [B] (int64) or targets [B, M] (the network's dtype) that fit the network's loss.
+
+    Raises
+    ------
+    TypeError
+        If it holds no numbers.
+    ValueError
+        If its shape, its range or its length do not fit.
+    """
+    y = _as_array("y", y)
+    width = network.sizes[-1]
+    if y.ndim == 0 or y.shape[0] != count:
+        raise ValueError(f"y: got shape {tuple(y.shape)}, want {count} examples, as many as x has")
+    _check_finite("y", y)
+    xp = namespace_of(y)
+    if y.ndim == 1 and network.has_classes:
+        return _check_labels(y, width)
+    if y.ndim == 1 and width == 1:
+        y = y[:, None]
+    if y.ndim != 2 or y.shape[1] != width:
+        form = f"labels [{count}] or targets" if network.has_classes else "targets"
+        raise ValueError(f"y: got shape {tuple(y.shape)}, want {form} [{count}, {width}]")
+    y = xp.astype(y, getattr(xp, network.dtype))
+    if network.is_classifier and count and not (bool(xp.min(y) >= 0) and bool(xp.max(y) <= 1)):
+        raise ValueError(f"y: got values from {float(xp.min(y))} to {float(xp.max(y))}, want 0 to 1")
+    return y
+
+
+def _check_labels(y: Array, num_classes: int) -> Array:
+    xp = namespace_of(y)
+    labels = y if xp.isdtype(y.dtype, "integral") else xp.astype(y, xp.int64)
+    if labels is not y and not bool(xp.all(xp.astype(labels, y.dtype) == y)):
+        raise ValueError("y: got labels that are no whole numbers, want 0 to " + str(num_classes - 1))
+    if y.shape[0] and not (int(xp.min(labels)) >= 0 and int(xp.max(labels)) < num_classes):
+        raise ValueError(
+            f"y: got labels from {int(xp.min(labels))} to {int(xp.max(labels))}, want 0 to {num_classes - 1},"
+            f" one for each of the network's {num_classes} outputs"
+        )
+    return xp.astype(labels, xp.int64)
+
+
+def as_batch_targets(targets: Array, network: Network) -> Array:
+    """Checked labels [B] as one-hot rows [B, M]; targets [B, M] as they are."""
+    if targets.ndim == 2:
+        return targets
+    xp = namespace_of(targets)
+    classes = xp.arange(network.sizes[-1], dtype=targets.dtype, device=compat.device(targets))
+    return xp.astype(targets[:, None] == classes[None, :], network.backend.dtype(network.dtype))
+
+
+def batch_slices(count: int, size: int) -> list[slice]:
+    """Slices of at most ``size`` that cover ``range(count)`` exactly."""
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _as_array(name: str, a: Array) -> Array:
+    if not compat.is_array_api_obj(a):
+        try:
+            a = np.asarray(a)
+        except ValueError as error:
+            raise ValueError(f"{name}: got a ragged or mixed sequence ({error}), want an array") from error
+    xp = namespace_of(a)
+    if isinstance(a, np.ndarray) and a.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: got dtype {a.dtype}, want real numbers")
+    if xp.isdtype(a.dtype, "complex floating"):
+        raise TypeError(f"{name}: got dtype {a.dtype}, want real numbers")
+    return xp.astype(a, xp.uint8) if xp.isdtype(a.dtype, "bool") else a
+
+
+def _check_finite(name: str, a: Array) -> None:
+    xp = namespace_of(a)
+    if not xp.isdtype(a.dtype, "real floating") or bool(xp.all(xp.isfinite(a))):
+        return
+    bad = ~np.isfinite(to_numpy(a))
+    where = np.argwhere(bad)[0]
+    raise ValueError(
+        f"{name}: got {int(bad.sum())} values that are NaN or infinite, the first at {where.tolist()};"
+        " want finite numbers"
+    )

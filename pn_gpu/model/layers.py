@@ -1,0 +1,151 @@
+"""Layers: what connects one level of nodes to the next, z = x W + b.
+
+A layer object describes the connection; the parameters come from the network's vector.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pn_gpu.kernels.namespace import namespace_of
+from pn_gpu.model.activations import Activation
+from pn_gpu.model.node_models import NodeModel, glorot_uniform
+from pn_gpu.model.parameters import ParameterVector
+from pn_gpu.operator import particle_linear, particle_linear_backward
+from pn_gpu.planning import MethodPlanner
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class Layer(ABC):
+    """One layer of a network.
+
+    Attributes
+    ----------
+    index : int
+        Its place in the network, from 0.
+    num_in, num_out : int
+        Nodes on its two sides.
+    activation : Activation
+    """
+
+    index: int
+    num_in: int
+    num_out: int
+    activation: Activation
+
+    @property
+    def prefix(self) -> str:
+        """The group of its own parameters."""
+        return f"layers.{self.index}"
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the layer's own parameters."""
+        return {f"{self.prefix}.bias": (self.num_out,)}
+
+    def initialise(self, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
+        """Fresh values of the layer's own parameters; biases are Glorot-uniform."""
+        bias = glorot_uniform(rng, (self.num_out,), self.num_in, self.num_out)
+        return {f"{self.prefix}.bias": bias}
+
+    def forget_plan(self) -> None:  # noqa: B027 - most layers have no plan
+        """Plan anew at the next forward: the parameters were replaced, or an epoch begins."""
+
+    @abstractmethod
+    def forward(self, x: Array, parameters: ParameterVector) -> Array:
+        """z [B, num_out] for x [B, num_in]."""
+
+    @abstractmethod
+    def backward(
+        self, dz: Array, x: Array, parameters: ParameterVector, gradient: ParameterVector, need_dx: bool
+    ) -> Array | None:
+        """Add the parameters' gradients to ``gradient`` and return dL/dx [B, num_in] if it is needed."""
+
+
+@dataclass(frozen=True)
+class ParticleLayer(Layer):
+    """A layer between two node sets; how it is computed, directly or by the Mehler method, is planned as they move.
+
+    Attributes
+    ----------
+    input_set, output_set : int
+        Which node sets of the network it connects.
+    model : NodeModel
+    potential, method, rtol
+        As `pn_gpu.particle_linear` takes them.
+    planner : MethodPlanner
+        Keeps the plan from call to call.
+    """
+
+    input_set: int
+    output_set: int
+    model: NodeModel
+    potential: str
+    method: str
+    rtol: float
+    planner: MethodPlanner = field(compare=False, repr=False)
+
+    def forget_plan(self) -> None:
+        self.planner.reset()
+
+    def particles(self, parameters: ParameterVector) -> tuple[Array, Array, Array, Array]:
+        """r_in [N, n], v_in [N, d], r_out [M, n] and v_out [M, d] as the operator takes them."""
+        inputs, outputs = (
+            parameters.group(f"particles.{self.input_set}"),
+            parameters.group(f"particles.{self.output_set}"),
+        )
+        return (
+            inputs.positions,
+            self.model.dipoles(inputs, as_output=False),
+            outputs.positions,
+            self.model.dipoles(outputs, as_output=True),
+        )
+
+    def forward(self, x: Array, parameters: ParameterVector) -> Array:
+        particles, bias = self.particles(parameters), parameters[f"{self.prefix}.bias"]
+        plan = self.planner.plan(x.shape[0], *particles)
+        return particle_linear(x, *particles, bias, self.potential, plan)
+
+    def backward(
+        self, dz: Array, x: Array, parameters: ParameterVector, gradient: ParameterVector, need_dx: bool
+    ) -> Array | None:
+        particles = self.particles(parameters)
+        # The plan of the forward before: the gradient is that of what was computed.
+        plan = self.planner.current or self.method
+        g = particle_linear_backward(dz, x, *particles, self.potential, plan, self.rtol, need_dx=need_dx)
+        for index, dr, dv, as_output in (
+            (self.input_set, g.dr_in, g.dv_in, False),
+            (self.output_set, g.dr_out, g.dv_out, True),
+        ):
+            name = f"particles.{index}"
+            self.model.add_gradient(gradient.group(name), parameters.group(name), dr, dv, as_output)
+        gradient.add(f"{self.prefix}.bias", g.dbias)
+        return g.dx
+
+
+@dataclass(frozen=True)
+class DenseLayer(Layer):
+    """A layer with a stored weight matrix [num_in, num_out], Glorot-uniform at the start."""
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {f"{self.prefix}.weight": (self.num_in, self.num_out)} | super().shapes()
+
+    def initialise(self, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
+        weight = glorot_uniform(rng, (self.num_in, self.num_out), self.num_in, self.num_out)
+        return {f"{self.prefix}.weight": weight} | super().initialise(rng)
+
+    def forward(self, x: Array, parameters: ParameterVector) -> Array:
+        return x @ parameters[f"{self.prefix}.weight"] + parameters[f"{self.prefix}.bias"]
+
+    def backward(
+        self, dz: Array, x: Array, parameters: ParameterVector, gradient: ParameterVector, need_dx: bool
+    ) -> Array | None:
+        xp = namespace_of(x)
+        gradient.add(f"{self.prefix}.weight", xp.matrix_transpose(x) @ dz)
+        gradient.add(f"{self.prefix}.bias", xp.sum(dz, axis=0))
+        return dz @ xp.matrix_transpose(parameters[f"{self.prefix}.weight"]) if need_dx else None

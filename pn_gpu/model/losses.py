@@ -1,0 +1,94 @@
+"""Losses: means over the batch of a sum over the outputs, with their gradients.
+
+A loss that belongs to an output activation (cross-entropies) is computed from the logits z, which is stable where the
+activations round to 0 or 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pn_gpu.checks import check_choice
+from pn_gpu.kernels.namespace import namespace_of
+from pn_gpu.model.activations import log_softmax, sigmoid, softmax, softplus
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss of outputs y [B, M] against targets t [B, M].
+
+    Attributes
+    ----------
+    name : str
+    value, gradient : callable
+        ``value(y, t)``: the loss, a scalar array; ``gradient(y, t)`` [B, M]: dL/dy.
+    logits_activation : str or None
+        The output activation with which the loss is computed from logits.
+    value_from_logits, gradient_from_logits : callable, optional
+        ``value_from_logits(z, t)`` and ``gradient_from_logits(z, t)`` [B, M]: the loss and dL/dz for that activation.
+    """
+
+    name: str
+    value: Callable[[Array, Array], Array]
+    gradient: Callable[[Array, Array], Array]
+    logits_activation: str | None = None
+    value_from_logits: Callable[[Array, Array], Array] | None = None
+    gradient_from_logits: Callable[[Array, Array], Array] | None = None
+
+
+def _batch_mean(terms: Array) -> Array:
+    return namespace_of(terms).sum(terms) / terms.shape[0]
+
+
+def _positive(y: Array) -> Array:
+    """y kept away from 0, where a logarithm or a quotient would not be finite."""
+    xp = namespace_of(y)
+    return xp.clip(y, min=float(xp.finfo(y.dtype).smallest_normal))
+
+
+def _categorical_from_logits(z: Array, t: Array) -> Array:
+    return _batch_mean(-t * log_softmax(z))
+
+
+def _categorical_gradient_from_logits(z: Array, t: Array) -> Array:
+    return (softmax(z) * namespace_of(t).sum(t, axis=-1, keepdims=True) - t) / z.shape[0]
+
+
+CATEGORICAL_CROSSENTROPY = Loss(
+    "categorical_crossentropy",
+    lambda y, t: _batch_mean(-t * namespace_of(y).log(_positive(y))),
+    lambda y, t: -t / _positive(y) / y.shape[0],
+    "softmax",
+    _categorical_from_logits,
+    _categorical_gradient_from_logits,
+)
+
+BINARY_CROSSENTROPY = Loss(
+    "binary_crossentropy",
+    lambda y, t: _batch_mean(-t * namespace_of(y).log(_positive(y)) - (1 - t) * namespace_of(y).log(_positive(1 - y))),
+    lambda y, t: ((1 - t) / _positive(1 - y) - t / _positive(y)) / y.shape[0],
+    "sigmoid",
+    lambda z, t: _batch_mean(softplus(z) - t * z),
+    lambda z, t: (sigmoid(z) - t) / z.shape[0],
+)
+
+MSE = Loss("mse", lambda y, t: _batch_mean(0.5 * (y - t) ** 2), lambda y, t: (y - t) / y.shape[0])
+
+MAE = Loss(
+    "mae",
+    lambda y, t: _batch_mean(namespace_of(y).abs(y - t)),
+    lambda y, t: namespace_of(y).sign(y - t) / y.shape[0],
+)
+
+LOSSES: dict[str, Loss] = {loss.name: loss for loss in (CATEGORICAL_CROSSENTROPY, BINARY_CROSSENTROPY, MSE, MAE)}
+
+DEFAULT_LOSS = {"softmax": "categorical_crossentropy", "sigmoid": "binary_crossentropy"}
+
+
+def get_loss(name: str) -> Loss:
+    """The loss called ``name``; ValueError if there is none."""
+    return LOSSES[check_choice("loss", name, LOSSES)]

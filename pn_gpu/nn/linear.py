@@ -1,0 +1,236 @@
+"""A linear layer between two node sets, in the place of `torch.nn.Linear`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from pn_gpu.checks import check_choice, check_flag
+from pn_gpu.kernels.potentials import Potential
+from pn_gpu.kernels.torch import particle_linear, potential_name
+from pn_gpu.nn.checks import check_input
+from pn_gpu.nn.particles import Particles, fill, keep_float32, parameter_dtype
+from pn_gpu.operator import dense_weight
+from pn_gpu.operator import particle_linear as planned_particle_linear
+from pn_gpu.planning import MethodPlanner, Plan
+
+# What `input_precision` can be: how float32 products are taken on a GPU.
+PRECISIONS = ("ieee", "tf32", "bf16x3")
+
+
+class ParticleLinear(nn.Module):
+    """``z = x W + b`` with ``w_ij = (v_i . v_j) k(|r_i - r_j|^2)``, W never stored (the paper's Eq. 3 and 4).
+
+    Takes the place of ``nn.Linear(in_features, out_features)`` in any model.
+
+    Parameters
+    ----------
+    in_features, out_features : int or Particles
+        The input and output node sets: a number makes a new one, a `Particles` is used as it is and so shared
+        with whatever else holds it.
+    dim : int, default 3
+        Dimensions of the positions of new node sets; a given `Particles` brings its own.
+    bias : bool, default True
+    potential : str or Potential, default "gaussian"
+        The pairwise function k(s), by name or registered under its name.
+    method : {"auto", "direct", "mehler"}, default "auto"
+        As in `pn_gpu.particle_linear`, planned anew as the particles move. Under torch.compile, CUDA graph capture and
+        torch.func every weight is computed.
+    rtol : float, default 1e-3
+        As in `pn_gpu.particle_linear`.
+    dipole_dim : int, optional
+        Dimensions of the dipoles of new node sets; by default those of the positions.
+    input_precision : {None, "ieee", "tf32", "bf16x3"}, default None
+        How a GPU takes products of float32 inputs; None follows `torch.set_float32_matmul_precision`.
+    generator : torch.Generator, optional
+        Source of the initial values: input particles, output particles, bias, in this order.
+    device : torch.device or str, optional
+    dtype : {torch.float32, torch.float64}, optional
+        As in `Particles`; the bias has it too.
+
+    Attributes
+    ----------
+    in_particles, out_particles : Particles
+    bias : Parameter, [out_features], or None
+        Glorot-uniform at the start: within +-sqrt(6 / (in_features + out_features)).
+    in_features, out_features : int
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong type or out of range, or two node sets do not fit each other.
+    """
+
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        in_features: int | Particles,
+        out_features: int | Particles,
+        dim: int = 3,
+        bias: bool = True,
+        potential: str | Potential = "gaussian",
+        method: str = "auto",
+        rtol: float = 1e-3,
+        *,
+        dipole_dim: int | None = None,
+        input_precision: str | None = None,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.potential = potential_name(potential)
+        self.planner = MethodPlanner(method, rtol, self.potential)
+        if input_precision is not None:
+            check_choice("input_precision", input_precision, PRECISIONS)
+        self.input_precision = input_precision
+
+        given = [p for p in (in_features, out_features) if isinstance(p, Particles)]
+        if given:
+            dim, dipole_dim = given[0].dim, given[0].dipole_dim
+            device = given[0].positions.device if device is None else device
+            dtype = given[0].positions.dtype if dtype is None else dtype
+
+        def node_set(features: int | Particles) -> Particles:
+            if isinstance(features, Particles):
+                return features
+            return Particles(features, dim, dipole_dim, generator=generator, device=device, dtype=dtype)
+
+        self.in_particles = node_set(in_features)
+        self.out_particles = node_set(out_features)
+        _check_fit(self.in_particles, self.out_particles)
+        if check_flag("bias", bias):
+            empty = torch.empty(self.out_features, device=device, dtype=parameter_dtype(dtype))
+            self.bias = nn.Parameter(empty)
+        else:
+            self.register_parameter("bias", None)
+        self._reset_bias(generator)
+
+    @property
+    def method(self) -> str:
+        """How the layer is computed: "auto", "direct" or "mehler"."""
+        return self.planner.method
+
+    @property
+    def rtol(self) -> float:
+        """Tolerance of the Mehler method."""
+        return self.planner.rtol
+
+    @property
+    def in_features(self) -> int:
+        return self.in_particles.num
+
+    @property
+    def out_features(self) -> int:
+        return self.out_particles.num
+
+    @property
+    def weight(self) -> Tensor:
+        """W^T [out_features, in_features] as `torch.nn.Linear` has it, computed anew at every access.
+
+        For plots, tests and code that looks into an ``nn.Linear``: it takes the O(N M) memory that the layer
+        saves. It is differentiable where gradients are recorded.
+        """
+        particles = self._operands()
+        if torch.is_grad_enabled() and any(p.requires_grad for p in particles):
+            identity = torch.eye(self.in_features, device=particles[0].device, dtype=particles[0].dtype)
+            return particle_linear(identity, *particles, None, self.potential, "ieee").T
+        r_in, v_in, r_out, v_out = (p.detach() for p in particles)
+        return dense_weight(r_in, v_in, r_out, v_out, self.potential).T
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of this layer with both its node sets (Eq. 5 with one layer)."""
+        return sum(p.numel() for p in self.parameters())
+
+    @property
+    def num_dense_parameters(self) -> int:
+        """Parameters of the dense layer of the same shape (Eq. 6)."""
+        return (self.in_features + (self.bias is not None)) * self.out_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """z [..., out_features] for x [..., in_features], in the dtype of x or of autocast."""
+        particles = self._operands()
+        check_input(x, particles[0])
+        plan = self._plan(x, particles)
+        if plan is not None and plan.approximation is not None:
+            return planned_particle_linear(x, *particles, self.bias, self.potential, plan)
+        return particle_linear(x, *particles, self.bias, self.potential, self.input_precision)
+
+    def _plan(self, x: Tensor, particles: tuple[Tensor, ...]) -> Plan | None:
+        """How to compute this call; None where every weight is wanted, or the particles cannot be read.
+
+        A plan reads the particles, so a graph that is being traced or captured computes every weight.
+        """
+        planner = self.planner
+        if planner.method == "direct" or x.device.type == "meta" or torch.compiler.is_compiling():
+            return None
+        if type(x) not in (Tensor, nn.Parameter) or torch._C._are_functorch_transforms_active():
+            return None
+        if x.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+            return None
+        return planner.plan(math.prod(x.shape[:-1]), *(p.detach() for p in particles))
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw both node sets and the bias anew; for shared node sets, whoever shares them sees it."""
+        self.planner.reset()
+        self.in_particles.reset_parameters(generator)
+        if self.out_particles is not self.in_particles:
+            self.out_particles.reset_parameters(generator)
+        self._reset_bias(generator)
+
+    @torch.no_grad()
+    def to_dense(self) -> nn.Linear:
+        """An `nn.Linear` of the same weights and bias, on the same device, of the same dtype."""
+        weight = self.weight
+        linear = nn.utils.skip_init(
+            nn.Linear,
+            self.in_features,
+            self.out_features,
+            bias=self.bias is not None,
+            device=weight.device,
+            dtype=weight.dtype,
+        )
+        linear.weight.copy_(weight)
+        if self.bias is not None:
+            linear.bias.copy_(self.bias)
+        return linear.train(self.training)
+
+    def extra_repr(self) -> str:
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, "
+            f"bias={self.bias is not None}, potential={self.potential}, "
+            f"parameters={self.num_parameters:,} (a dense layer: {self.num_dense_parameters:,})"
+        )
+
+    def _operands(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        a, b = self.in_particles, self.out_particles
+        return a.positions, a.dipoles, b.positions, b.dipoles
+
+    def _reset_bias(self, generator: torch.Generator | None) -> None:
+        if self.bias is None:
+            return
+        bound = math.sqrt(6 / (self.in_features + self.out_features))
+        with torch.no_grad():
+            fill(self.bias, lambda t: t.uniform_(-bound, bound, generator=generator), generator)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ParticleLinear:
+        super()._apply(keep_float32(fn), recurse)
+        return self
+
+
+def _check_fit(inputs: Particles, outputs: Particles) -> None:
+    for name in ("dim", "dipole_dim"):
+        got, want = getattr(outputs, name), getattr(inputs, name)
+        if got != want:
+            raise ValueError(f"out_features: got particles of {name} {got}, want {want} like those of in_features")
+    for name in ("device", "dtype"):
+        got, want = getattr(outputs.positions, name), getattr(inputs.positions, name)
+        if got != want:
+            error = ValueError if name == "device" else TypeError
+            raise error(f"out_features: got particles of {name} {got}, want {want} as in_features has")

@@ -1,0 +1,121 @@
+"""A node set as a module: the positions and dipoles of the particles of one layer's nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from pn_gpu.checks import check_integer
+
+# The standard deviation of every position and dipole component at the start of the paper's training.
+INITIAL_SPREAD = 0.5
+PARTICLE_DTYPES = (torch.float32, torch.float64)
+
+
+class Particles(nn.Module):
+    """A node set: particles with positions in R^n and dipoles in R^d.
+
+    Hand the same object to two layers and they share it: its gradient is the sum of what both give it, and
+    ``parameters()`` counts it once.
+
+    Particles stay in float32 when a module is cast to 16 bits (``half()``, ``bfloat16()``,
+    ``to(torch.bfloat16)``): a weight depends on differences of positions, which 16 bits round away, and there
+    are only O(N) of them. Layers compute in the dtype of their input all the same.
+
+    Parameters
+    ----------
+    num : int
+        Number of particles, at least 1.
+    dim : int, default 3
+        Dimensions n of a position, at least 1.
+    dipole_dim : int, optional
+        Dimensions d of a dipole, at least 1; by default those of a position.
+    generator : torch.Generator, optional
+        Source of the initial values, of any device; by default torch's global one.
+    device : torch.device or str, optional
+    dtype : {torch.float32, torch.float64}, optional
+        By default torch's default dtype, or float32 where that is of 16 bits.
+
+    Attributes
+    ----------
+    positions : Parameter, [num, dim]
+        Drawn from N(0, 0.5^2).
+    dipoles : Parameter, [num, dipole_dim]
+        Drawn from N(0, 0.5^2), then scaled to unit length, once.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is none or less than 1, or the dtype is not one of the two.
+    """
+
+    positions: nn.Parameter
+    dipoles: nn.Parameter
+
+    def __init__(
+        self,
+        num: int,
+        dim: int = 3,
+        dipole_dim: int | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.num = check_integer("num", num, low=1)
+        self.dim = check_integer("dim", dim, low=1)
+        self.dipole_dim = self.dim if dipole_dim is None else check_integer("dipole_dim", dipole_dim, low=1)
+        dtype = parameter_dtype(dtype)
+        self.positions = nn.Parameter(torch.empty(self.num, self.dim, device=device, dtype=dtype))
+        self.dipoles = nn.Parameter(torch.empty(self.num, self.dipole_dim, device=device, dtype=dtype))
+        self.reset_parameters(generator)
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw positions and dipoles anew as the paper does, positions first."""
+        for parameter in (self.positions, self.dipoles):
+            fill(parameter, lambda t: t.normal_(std=INITIAL_SPREAD, generator=generator), generator)
+        self.dipoles.copy_(nn.functional.normalize(self.dipoles, dim=1))
+
+    def extra_repr(self) -> str:
+        shape = f"num={self.num}, dim={self.dim}"
+        return shape if self.dipole_dim == self.dim else f"{shape}, dipole_dim={self.dipole_dim}"
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Particles:
+        super()._apply(keep_float32(fn), recurse)
+        return self
+
+
+def fill(parameter: Tensor, draw: Callable[[Tensor], Tensor], generator: torch.Generator | None) -> None:
+    """``draw`` into ``parameter``, on the generator's device where that is another one."""
+    if generator is None or generator.device.type == parameter.device.type or parameter.is_meta:
+        draw(parameter)
+    else:
+        parameter.copy_(draw(torch.empty_like(parameter, device=generator.device)))
+
+
+def parameter_dtype(dtype: torch.dtype | None) -> torch.dtype:
+    """The dtype of particles and biases that a user's ``dtype`` stands for."""
+    if dtype is None:
+        return torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
+    if dtype not in PARTICLE_DTYPES:
+        raise TypeError(
+            f"dtype: got {dtype}, want torch.float32 or torch.float64; particles are not kept in 16 bits, a "
+            "layer computes in the dtype of its input"
+        )
+    return dtype
+
+
+def keep_float32(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """``fn`` as `torch.nn.Module._apply` takes it, with float32 in place of any 16-bit result."""
+
+    def convert(tensor: Tensor) -> Tensor:
+        result = fn(tensor)
+        if result.dtype in (torch.float16, torch.bfloat16):
+            return tensor.to(device=result.device, dtype=torch.float32)
+        return result
+
+    return convert

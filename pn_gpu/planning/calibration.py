@@ -1,0 +1,219 @@
+"""Measure `Costs` on this machine once, and keep them in the user's cache directory.
+
+``PN_GPU_COSTS`` names a JSON file to use instead of measuring; ``PN_GPU_CACHE_DIR`` the directory of the
+cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import array_api_compat as compat
+import numpy as np
+
+from pn_gpu.dispatch import mehler_room, select_room
+from pn_gpu.kernels import potentials
+from pn_gpu.kernels.mehler.expansion import Approximation, make_expansion, ranked_degrees, rate
+from pn_gpu.kernels.numpy.threads import num_threads
+from pn_gpu.planning.costs import Costs
+
+Array = Any
+
+VERSION = 1
+SMALL_BATCH, LARGE_BATCH = 8, 128
+# Widths at which the two methods are timed: long enough to measure, short enough for a second in all.
+DIRECT_WIDTH, MEHLER_WIDTH = {"cpu": 768, "gpu": 8192}, {"cpu": 4096, "gpu": 131072}
+FEATURES = 28
+REPEATS = 4
+
+_known: dict[str, Costs] = {}
+
+
+def machine_costs(like: Array) -> Costs:
+    """`Costs` for arrays such as ``like``: from memory, the file of ``PN_GPU_COSTS``, the cache, or measured
+    now.
+
+    Raises
+    ------
+    ValueError
+        If the file that ``PN_GPU_COSTS`` names does not hold costs.
+    """
+    key = _key(like)
+    if key not in _known:
+        override = os.environ.get("PN_GPU_COSTS")
+        costs = _read(Path(override), None) if override else _read(cache_file(), key)
+        if override and costs is None:
+            raise ValueError(f"PN_GPU_COSTS: got {override!r}, want a JSON file of {', '.join(_names())}")
+        if costs is None:
+            costs = measure(like)
+            _write(cache_file(), key, costs)
+        _known[key] = costs
+    return _known[key]
+
+
+def cache_file() -> Path:
+    """Where measured costs are kept."""
+    if "PN_GPU_CACHE_DIR" in os.environ:
+        return Path(os.environ["PN_GPU_CACHE_DIR"]) / "costs.json"
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", "~/AppData/Local"))
+    elif sys.platform == "darwin":
+        base = Path("~/Library/Caches")
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return base.expanduser() / "pn_gpu" / "costs.json"
+
+
+def measure(like: Array) -> Costs:
+    """Time both methods on random particles; about a second."""
+    kind = "gpu" if _on_gpu(like) else "cpu"
+    direct = [_time_direct(like, width, batch) for width, batch in _sizes(DIRECT_WIDTH[kind])]
+    mehler = [_time_mehler(like, width, batch) for width, batch in _sizes(MEHLER_WIDTH[kind])]
+    weights, values = DIRECT_WIDTH[kind] ** 2, 2 * MEHLER_WIDTH[kind] * FEATURES
+    direct_weight, direct_product = _line(direct, weights)
+    mehler_value, mehler_product = _line(mehler, values)
+    return Costs(
+        direct_call=direct[0],
+        direct_weight=direct_weight,
+        direct_product=direct_product,
+        mehler_call=mehler[0],
+        mehler_feature=mehler_value / 3,
+        mehler_product=mehler_product / 2,
+    )
+
+
+def _sizes(width: int) -> list[tuple[int, int]]:
+    return [(16, 1), (width, SMALL_BATCH), (width, LARGE_BATCH)]
+
+
+def _line(times: list[float], size: int) -> tuple[float, float]:
+    """Seconds per value, and per value and row of x, from the times of no, a small and a large batch."""
+    call, small, large = times
+    per_row = max(large - small, 0.05 * large) / (LARGE_BATCH - SMALL_BATCH)
+    return max(small - call - SMALL_BATCH * per_row, 0.05 * small) / size, per_row / size
+
+
+def _time_direct(like: Array, width: int, batch: int) -> float:
+    x, dz, particles = _problem(like, width, batch)
+    room, potential = select_room(x), potentials.get("gaussian")
+
+    def step() -> None:
+        room.forward(x, *particles, None, potential)
+        room.backward(dz, x, *particles, potential, True, True)
+
+    return _seconds(step, like)
+
+
+def _time_mehler(like: Array, width: int, batch: int) -> float:
+    x, dz, particles = _problem(like, width, batch)
+    direct, potential, room = select_room(x), potentials.get("gaussian"), mehler_room(x)
+    rates = np.full(2, rate(0.5))
+    degrees, _ = ranked_degrees(rates, FEATURES)
+    approximation = Approximation(make_expansion(np.zeros(2), np.eye(2), rates, degrees[:FEATURES]))
+
+    def step() -> None:
+        room.forward(x, *particles, None, potential, approximation, direct)
+        room.backward(dz, x, *particles, potential, True, True, approximation, direct)
+
+    return _seconds(step, like)
+
+
+def _problem(like: Array, width: int, batch: int) -> tuple[Array, Array, tuple[Array, ...]]:
+    rng, xp, device = np.random.default_rng(0), compat.array_namespace(like), compat.device(like)
+
+    def normal(*shape: int) -> Array:
+        a = 0.5 * rng.standard_normal(shape, dtype=np.float32)
+        return xp.astype(xp.asarray(a, device=device), like.dtype)
+
+    return normal(batch, width), normal(batch, width), tuple(normal(width, 2) for _ in range(4))
+
+
+def _seconds(step: Callable[[], None], like: Array) -> float:
+    """The shortest of a few runs, after one that warms up."""
+    times = []
+    for _ in range(REPEATS + 1):
+        _wait(like)
+        start = time.perf_counter()
+        step()
+        _wait(like)
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
+def _on_gpu(like: Array) -> bool:
+    return compat.is_cupy_array(like) or (compat.is_torch_array(like) and like.device.type != "cpu")
+
+
+def _wait(like: Array) -> None:
+    """Until the device has done what it was given."""
+    if compat.is_cupy_array(like):
+        like.device.synchronize()
+    elif compat.is_torch_array(like) and like.device.type == "cuda":
+        compat.array_namespace(like).cuda.synchronize(like.device)
+
+
+def _key(like: Array) -> str:
+    dtype = str(like.dtype).rsplit(".", 1)[-1]
+    if not _on_gpu(like):
+        return f"v{VERSION} cpu {platform.machine()} {_processor()} {num_threads()} threads {dtype}"
+    library = type(like).__module__.partition(".")[0]
+    return f"v{VERSION} {library} {_gpu_name(like)} {dtype}"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def _gpu_name(like: Array) -> str:
+    if compat.is_torch_array(like):
+        import torch
+
+        return torch.cuda.get_device_name(like.device) if like.device.type == "cuda" else str(like.device)
+    import cupy
+
+    return cupy.cuda.runtime.getDeviceProperties(like.device.id)["name"].decode()
+
+
+def _names() -> list[str]:
+    return [field.name for field in fields(Costs)]
+
+
+def _read(path: Path, key: str | None) -> Costs | None:
+    """Costs from a file that holds one set of them, or under ``key`` of a file of many; None if it has
+    none."""
+    try:
+        content = json.loads(path.read_text())
+        entry = content if key is None else content[key]
+        values = {name: float(entry[name]) for name in _names()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Costs(**values) if all(0 <= value < float("inf") for value in values.values()) else None
+
+
+def _write(path: Path, key: str, costs: Costs) -> None:
+    """Add to the cache; one that cannot be written is done without."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        content = {}
+    if not isinstance(content, dict):
+        content = {}
+    content[key] = asdict(costs)
+    partial = path.with_suffix(f".{os.getpid()}.tmp")
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(content, indent=1))
+        partial.replace(path)

@@ -1,0 +1,59 @@
+"""What each method costs on one machine, for one array library, device and dtype."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds of a training step (forward and all gradients), in parts.
+
+    Parameters
+    ----------
+    direct_call, mehler_call : float
+        Of a call, whatever its size.
+    direct_weight : float
+        Per weight of the layer.
+    direct_product : float
+        Per weight and row of x.
+    mehler_feature : float
+        Per particle and value of a feature or of a feature times a dipole component.
+    mehler_product : float
+        Per particle, feature times dipole component, and row of x.
+    """
+
+    direct_call: float
+    direct_weight: float
+    direct_product: float
+    mehler_call: float
+    mehler_feature: float
+    mehler_product: float
+
+    def direct(self, batch: int, num_in: int, num_out: int) -> float:
+        """Predicted seconds of a training step with every weight computed."""
+        return self.direct_call + num_in * num_out * (self.direct_weight + batch * self.direct_product)
+
+    def mehler(
+        self,
+        batch: int,
+        num_in: int,
+        num_out: int,
+        dim: int,
+        features: int,
+        outside_in: int = 0,
+        outside_out: int = 0,
+    ) -> float:
+        """Predicted seconds of a training step with ``features`` features and some particles left out of
+        them."""
+        values = (num_in + num_out) * features
+        seconds = self.mehler_call + values * ((1 + dim) * self.mehler_feature + dim * batch * self.mehler_product)
+        if outside_in:
+            seconds += NARROW * self.direct(batch, outside_in, num_out)
+        if outside_out:
+            seconds += NARROW * self.direct(batch, num_in, outside_out)
+        return seconds
+
+
+# A few rows or columns of W cost this much more per weight than the whole of it.
+NARROW = 2.0

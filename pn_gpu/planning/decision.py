@@ -1,0 +1,256 @@
+"""From particles, tolerance and costs to a plan."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import array_api_compat as compat
+import numpy as np
+
+from pn_gpu.kernels.mehler.arrays import Library
+from pn_gpu.kernels.mehler.expansion import Expansion
+from pn_gpu.kernels.mehler.features import NodeFeatures
+from pn_gpu.kernels.mehler.forward import FEATURE_BUDGET
+from pn_gpu.kernels.mehler.remainder import NOBODY, Nodes
+from pn_gpu.kernels.numpy.threads import num_threads
+from pn_gpu.kernels.potentials import Potential
+from pn_gpu.planning.calibration import machine_costs
+from pn_gpu.planning.costs import Costs
+from pn_gpu.planning.plan import Plan
+from pn_gpu.planning.search import Found, find_approximation, find_frame, normal_features
+
+Array = Any
+
+# How much faster the Mehler method has to be before "auto" takes it, and before "auto" gives it up again.
+GAIN_TO_START, GAIN_TO_STAY = 1.5, 1.2
+# A layer of fewer weights takes a millisecond or so by direct: "auto" does not even ask what things cost.
+FEWEST_WEIGHTS = 1 << 18
+# Rough seconds of a search, whatever its size and per particle and feature: a single call has to earn them too.
+SEARCH_SECONDS, SEARCH_SECONDS_PER_VALUE = 2e-2, 1e-8
+# A tolerance below this many machine epsilons of the features is beyond them.
+FEWEST_EPSILONS = 16
+
+
+def decide(
+    r_in: Array,
+    v_in: Array,
+    r_out: Array,
+    v_out: Array,
+    batch: int,
+    potential: Potential,
+    method: str,
+    rtol: float,
+    costs: Costs | None = None,
+    gain: float = GAIN_TO_START,
+    single_call: bool = False,
+) -> Plan:
+    """The plan of a layer whose arguments are checked.
+
+    ``gain`` is how much faster than direct "auto" wants the Mehler method to be; with ``single_call`` the time of the
+    search counts too.
+    """
+    layer = _Layer(r_in, v_in, r_out, v_out, batch, potential, method, rtol)
+    refusal = layer.refusal()
+    if refusal:
+        return layer.direct(refusal)
+    if method == "auto":
+        costs = costs or machine_costs(r_in)
+    elif costs is None:
+        costs = NOMINAL
+    num_in, num_out, _, dim = layer.sizes
+    direct_seconds = costs.direct(batch, num_in, num_out)
+    most = num_in * num_out // (dim * (num_in + num_out))
+    if method == "auto":
+        most = min(most, _most_features(costs, layer, direct_seconds / gain))
+    inputs, outputs = layer.nodes()
+    if method == "auto":
+        hopeless = _hopeless(inputs, outputs, layer, most, costs, direct_seconds, gain, single_call)
+        if hopeless:
+            return layer.direct(hopeless, costs)
+
+    def cost(features: int, outside_in: int, outside_out: int) -> float:
+        return costs.mehler(batch, num_in, num_out, dim, features, outside_in, outside_out)
+
+    found = find_approximation(inputs, outputs, rtol, most, cost)
+    if found is None:
+        return layer.direct(f"no expansion of at most {most} features keeps rtol {rtol:g} and pays", costs)
+    result = layer.mehler(found, costs)
+    assert result.seconds is not None
+    if method == "auto" and result.seconds * gain > direct_seconds:
+        return layer.direct(f"predicted gain {direct_seconds / result.seconds:.2f} is below {gain:g}", costs)
+    return result
+
+
+def follow(plan: Plan, found: Found, like: Array, batch: int, costs: Costs) -> Plan:
+    """``plan`` for the same layer with its particles moved: what was ``found`` for its expansion there."""
+    num_in, num_out, _, dim = plan.sizes
+    left_out = len(found.approximation.outside_in), len(found.approximation.outside_out)
+    features = found.approximation.expansion.num_features
+    return Plan(
+        method="mehler",
+        requested=plan.requested,
+        reason=plan.reason,
+        potential=plan.potential,
+        rtol=plan.rtol,
+        sizes=plan.sizes,
+        batch=batch,
+        approximation=found.approximation,
+        predicted_error=_normal_error(found.approximation.expansion),
+        estimate=found.estimate,
+        certificate=found.certificate,
+        neuron_bound=found.neuron_bound,
+        seconds=costs.mehler(batch, num_in, num_out, dim, features, *left_out),
+        direct_seconds=costs.direct(batch, num_in, num_out),
+        workspace=_workspace(found.approximation.expansion, like, max(num_in, num_out), dim, batch),
+        itemsize=plan.itemsize,
+    )
+
+
+# Relative costs for "mehler" by name, which measures nothing: on a CPU a value of a feature takes about as long as
+# forty multiply-adds of a product.
+NOMINAL = Costs(0, 4e-9, 1e-10, 0, 4e-9, 1e-10)
+
+
+class _Layer:
+    """The arguments of a decision."""
+
+    def __init__(
+        self,
+        r_in: Array,
+        v_in: Array,
+        r_out: Array,
+        v_out: Array,
+        batch: int,
+        potential: Potential,
+        method: str,
+        rtol: float,
+    ) -> None:
+        self.arrays = (r_in, v_in, r_out, v_out)
+        self.batch, self.potential, self.method, self.rtol = batch, potential, method, rtol
+        self.sizes = (r_in.shape[0], r_out.shape[0], r_in.shape[1], v_in.shape[1])
+
+    def refusal(self) -> str:
+        """Why the layer is direct whatever things cost; empty if it need not be."""
+        num_in, num_out, _, dim = self.sizes
+        if self.method == "direct":
+            return "as asked for"
+        if self.potential.name != "gaussian":
+            if self.method == "mehler":
+                raise ValueError(
+                    f'method: got "mehler" with the potential {self.potential.name!r}, want "gaussian" with it'
+                )
+            return f"the potential {self.potential.name!r} has no fast method"
+        if self.rtol == 0:
+            return "rtol 0 means direct"
+        if num_in * num_out <= (FEWEST_WEIGHTS if self.method == "auto" else dim * (num_in + num_out)):
+            return f"{num_in * num_out} weights are too few to gain by approximation"
+        dtype = Library(*self.arrays[:2]).dtype
+        epsilon = float(compat.array_namespace(self.arrays[0]).finfo(dtype).eps)
+        if self.rtol < FEWEST_EPSILONS * epsilon:
+            return f"rtol {self.rtol:g} is beyond the rounding of {dtype}"
+        for name, a in zip(("r_in", "v_in", "r_out", "v_out"), self.arrays, strict=True):
+            xp = compat.array_namespace(a)
+            if not bool(xp.all(xp.isfinite(a))):
+                if self.method == "mehler":
+                    raise ValueError(f'{name}: got a value that is not finite, want finite particles with "mehler"')
+                return f"{name} is not finite"
+        return ""
+
+    def nodes(self) -> tuple[Nodes, Nodes]:
+        """Both node sets in float64 NumPy arrays."""
+        r_in, v_in, r_out, v_out = (to_numpy(a) for a in self.arrays)
+        return Nodes(r_in, v_in), Nodes(r_out, v_out)
+
+    def direct(self, reason: str, costs: Costs | None = None) -> Plan:
+        """A plan for the direct method."""
+        seconds = None if costs in (None, NOMINAL) else costs.direct(self.batch, *self.sizes[:2])
+        itemsize = int(compat.array_namespace(self.arrays[0]).finfo(self.arrays[0].dtype).bits) // 8
+        return Plan(
+            method="direct",
+            requested=self.method,
+            reason=reason,
+            potential=self.potential.name,
+            rtol=self.rtol,
+            sizes=self.sizes,
+            batch=self.batch,
+            seconds=seconds,
+            direct_seconds=seconds,
+            workspace=num_threads() * 3 * 512 * 256 * itemsize,
+            itemsize=itemsize,
+        )
+
+    def mehler(self, found: Found, costs: Costs) -> Plan:
+        """A plan for the Mehler method."""
+        reason = "as asked for"
+        if self.method == "auto":
+            num_in, num_out, _, dim = self.sizes
+            left_out = len(found.approximation.outside_in), len(found.approximation.outside_out)
+            features = found.approximation.expansion.num_features
+            gain = costs.direct(self.batch, num_in, num_out) / costs.mehler(
+                self.batch, num_in, num_out, dim, features, *left_out
+            )
+            reason = f"predicted to be {gain:.1f} times as fast as direct"
+        plan = self.direct(reason, costs)
+        return follow(plan, found, self.arrays[0], self.batch, costs)
+
+
+def to_numpy(a: Array) -> np.ndarray[Any, Any]:
+    """``a`` as a float64 NumPy array."""
+    if compat.is_torch_array(a):
+        a = a.detach().cpu().double()
+    elif compat.is_cupy_array(a):
+        a = a.get()
+    return np.asarray(a).astype(np.float64, copy=False)
+
+
+def _most_features(costs: Costs, layer: _Layer, seconds: float) -> int:
+    """The most features that a training step of ``seconds`` allows."""
+    num_in, num_out, _, dim = layer.sizes
+    call = costs.mehler(layer.batch, num_in, num_out, dim, 0)
+    each = costs.mehler(layer.batch, num_in, num_out, dim, 1) - call
+    return max(int((seconds - call) / each), 0) if each > 0 else 1 << 30
+
+
+def _hopeless(
+    inputs: Nodes,
+    outputs: Nodes,
+    layer: _Layer,
+    most: int,
+    costs: Costs,
+    direct_seconds: float,
+    gain: float,
+    single_call: bool,
+) -> str:
+    """Why a search is not worth its time, from the spread of the particles alone; empty if it may be."""
+    frame = find_frame(inputs.r[:: max(len(inputs.r) // 256, 1)], outputs.r[:: max(len(outputs.r) // 256, 1)])
+    # Half as many features as normally distributed positions take: clouds differ.
+    expected = normal_features(frame.rates, layer.rtol, 2 * most)
+    if expected is None:
+        return f"a spread of {frame.spreads.max():.2g} takes more than {2 * most} features; {most} would pay"
+    if not single_call:
+        return ""
+    num_in, num_out, _, dim = layer.sizes
+    search = SEARCH_SECONDS + (num_in + num_out) * expected * SEARCH_SECONDS_PER_VALUE
+    # Forward and backward plan once each.
+    step = costs.mehler(layer.batch, num_in, num_out, dim, expected) + 2 * search
+    if step * gain > direct_seconds or (step * 2 * gain > direct_seconds and 2 * search > 0.1 * direct_seconds):
+        return f"planning a single call takes {search * 1e3:.0f} ms, too long for its gain"
+    return ""
+
+
+def _normal_error(expansion: Expansion) -> float:
+    """|dW|_F / |W|_F for positions of the normal distribution that the rates stand for."""
+    weights = expansion.degrees @ np.log(1 / expansion.rates)
+    return math.sqrt(max(1 - float(np.exp(-2 * weights).sum() * np.prod(1 - expansion.rates**2)), 0.0))
+
+
+def _workspace(expansion: Expansion, like: Array, length: int, dim: int, batch: int) -> int:
+    """Bytes of features, folded features and small products."""
+    library = Library(like, like)
+    placeholder = library.zeros(0, dim)
+    rows = NodeFeatures(library, expansion, library.zeros(0, expansion.num_axes), placeholder, NOBODY).rows
+    chunk = library.chunks(length, rows, batch, FEATURE_BUDGET)[0] if length else slice(0, 0)
+    threads = num_threads() if library.is_numpy else 1
+    products = 2 * (1 + threads) * dim * expansion.num_features * batch
+    return (threads * (chunk.stop - chunk.start) * rows + products) * library.itemsize

@@ -1,0 +1,181 @@
+"""A plan: the method that computes a layer, why, and what error, time and memory it expects."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from pn_gpu.checks import check_choice, check_integer, check_number
+from pn_gpu.dispatch import check_arrays, check_particles
+from pn_gpu.kernels import potentials
+from pn_gpu.kernels.mehler.expansion import Approximation
+from pn_gpu.kernels.potentials import Potential
+from pn_gpu.planning.costs import Costs
+
+Array = Any
+
+METHODS = ("auto", "direct", "mehler")
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What was decided for a layer; pass it as ``method=`` to use it as it is. ``print`` shows it as a table.
+
+    Parameters
+    ----------
+    method : {"direct", "mehler"}
+        What the layer is computed by.
+    requested : {"auto", "direct", "mehler"}
+        What was asked for.
+    reason : str
+        Why this method.
+    potential : str
+    rtol : float
+        Tolerance of |dW|_F / |W|_F, and with it of z and dx for inputs that do not favour the error. The
+        gradients are the exact derivatives of what the forward computes; as approximations of the exact
+        layer's, those of dipoles err about as much as z and those of positions 2.5 to 6 times more.
+    sizes : tuple of int
+        N, M, n and d.
+    batch : int
+        Rows of x that the times are for.
+    approximation : Approximation or None
+        Expansion and left-out particles; None for "direct".
+    predicted_error : float
+        |dW|_F / |W|_F if the positions were normally distributed.
+    estimate : float
+        |dW|_F / |W|_F as measured on sampled weights.
+    certificate : float
+        What |dW|_F / |W|_F cannot exceed.
+    neuron_bound : float
+        What the error of no row or column of W can exceed, relative to the root mean square row or column.
+    seconds, direct_seconds : float or None
+        Predicted for a training step by the method and by "direct"; None where costs were not consulted.
+    workspace : int
+        Bytes the method needs beside its arguments and results.
+    """
+
+    method: str
+    requested: str
+    reason: str
+    potential: str
+    rtol: float
+    sizes: tuple[int, int, int, int]
+    batch: int
+    approximation: Approximation | None = None
+    predicted_error: float = 0.0
+    estimate: float = 0.0
+    certificate: float = 0.0
+    neuron_bound: float = 0.0
+    seconds: float | None = None
+    direct_seconds: float | None = None
+    workspace: int = 0
+    itemsize: int = 4
+
+    @property
+    def features(self) -> int:
+        """P, the number of features; 0 for "direct"."""
+        return 0 if self.approximation is None else self.approximation.expansion.num_features
+
+    def __str__(self) -> str:
+        num_in, num_out, axes, dim = self.sizes
+        rows = [
+            ("method", f"{self.method} ({self.requested} asked for)"),
+            ("why", self.reason),
+            ("layer", f"N={num_in}, M={num_out}, n={axes}, d={dim}, batch {self.batch}, {self.potential}"),
+            ("rtol", f"{self.rtol:g}"),
+        ]
+        if self.approximation is not None:
+            approximation = self.approximation
+            left_out = len(approximation.outside_in), len(approximation.outside_out)
+            rows += [
+                ("features P", str(self.features)),
+                ("exact particles", f"{left_out[0]} inputs, {left_out[1]} outputs"),
+                ("predicted error", f"{self.predicted_error:.1e} for normally distributed positions"),
+                ("measured error", f"{self.estimate:.1e} on sampled weights"),
+                ("certificate", f"{self.certificate:.1e} at most"),
+                ("worst neuron", f"{self.neuron_bound:.1e} at most"),
+            ]
+        if self.seconds is not None and self.direct_seconds is not None:
+            rows.append(("predicted step", f"{_time(self.seconds)} (direct {_time(self.direct_seconds)})"))
+        rows.append(("workspace", f"{_bytes(self.workspace)} (a stored W {_bytes(num_in * num_out * self.itemsize)})"))
+        return "\n".join(f"{name:16} {text}" for name, text in rows)
+
+    def check_fits(self, potential: Potential, r_in: Array, v_in: Array, r_out: Array) -> None:
+        """Raise a ValueError if the plan was made for a layer of another potential or shape."""
+        sizes = (r_in.shape[0], r_out.shape[0], r_in.shape[1], v_in.shape[1])
+        if self.sizes != sizes or self.potential != potential.name:
+            raise ValueError(
+                f"method: got a plan for N, M, n, d = {self.sizes} and {self.potential}, "
+                f"want one for {sizes} and {potential.name}"
+            )
+
+
+def plan(
+    r_in: Array,
+    v_in: Array,
+    r_out: Array,
+    v_out: Array,
+    batch: int = 128,
+    potential: str | Potential = "gaussian",
+    method: str = "auto",
+    rtol: float = 1e-3,
+    costs: Costs | None = None,
+) -> Plan:
+    """Decide how a layer of these particles is best computed.
+
+    Parameters
+    ----------
+    r_in, v_in, r_out, v_out, potential
+        As in `particle_linear`.
+    batch : int, default 128
+        Rows of x.
+    method : {"auto", "direct", "mehler"}, default "auto"
+        "auto" takes the Mehler method where a training step is predicted to be at least 1.5 times as fast as
+        direct. "mehler" takes it wherever its products are fewer than the weights are, N M > d P (N + M), and
+        else says in ``reason`` why it fell back to direct.
+    rtol : float, default 1e-3
+        Tolerance, 0 <= rtol <= 1; 0 means direct.
+    costs : Costs, optional
+        What the methods cost here; by default measured once on this machine and kept in the user's cache
+        directory.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ValueError
+        If the method is "mehler" and the potential is not the Gaussian or a particle is not finite; or an
+        argument is out of range.
+    TypeError
+        If an argument is of the wrong type.
+    """
+    from pn_gpu.planning.decision import decide
+
+    check_arrays(r_in=r_in, v_in=v_in, r_out=r_out, v_out=v_out)
+    check_particles(r_in, v_in, r_out, v_out)
+    batch = check_integer("batch", batch, low=0)
+    check_method(method, rtol)
+    if costs is not None and not isinstance(costs, Costs):
+        raise TypeError(f"costs: got {type(costs).__name__}, want Costs")
+    return decide(r_in, v_in, r_out, v_out, batch, potentials.get(potential), method, float(rtol), costs=costs)
+
+
+def check_method(method: str, rtol: float) -> None:
+    """Raise if ``method`` or ``rtol`` is out of range."""
+    check_choice("method", method, METHODS)
+    check_number("rtol", rtol, low=0, high=1)
+
+
+def _time(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-6:.3g} us"
+
+
+def _bytes(count: int) -> str:
+    power = min(int(math.log(max(count, 1), 1000)), 4)
+    return f"{count / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"

@@ -1,0 +1,266 @@
+"""The cheapest expansion that keeps a tolerance for given particles, and the particles it must leave out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pn_gpu.kernels.mehler import samples
+from pn_gpu.kernels.mehler.expansion import (
+    SMALLEST_SPREAD,
+    Approximation,
+    Expansion,
+    make_expansion,
+    ranked_degrees,
+    rate,
+)
+from pn_gpu.kernels.mehler.remainder import (
+    LARGEST_SHELL,
+    ROUNDING,
+    Nodes,
+    Remainder,
+    certificate,
+    remainder,
+    shell_values,
+)
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# No neuron (row or column of W) errs by more than this many rtol of the root mean square neuron.
+NEURON_FACTOR = 15.0
+# The sampled estimate has to stay this far under rtol.
+SAFETY = 0.8
+# Particles that stand for a node set while expansions are compared, and rows and columns of a sampled
+# estimate.
+SUBSAMPLE = 768
+SAMPLES = 160
+MOST_FEATURES = 4096
+# An expansion that has to leave out more of either node set than this is not considered.
+MOST_OUTSIDE = 0.1
+# More features than the tolerance needs can pay by leaving out fewer particles, but not so many more.
+MOST_GROWTH = 2.0
+
+
+class Found(NamedTuple):
+    """An approximation that keeps the tolerance; errors are relative to |W|_F, that of a neuron to its mean
+    square."""
+
+    approximation: Approximation
+    certificate: float
+    estimate: float
+    neuron_bound: float
+
+
+class Frame(NamedTuple):
+    """Coordinates that suit a cloud of particles."""
+
+    centre: Array  # [n]
+    rotation: Array  # [n, n]
+    rates: Array  # [n]
+
+    @property
+    def spreads(self) -> Array:
+        """Standard deviation along every axis, as far as the rate tells: [n]."""
+        return np.sqrt(self.rates / 2) / (1 - self.rates)
+
+
+def find_frame(r_in: Array, r_out: Array) -> Frame:
+    """Centre, principal axes and rates of both node sets together, stray particles disregarded."""
+    r = np.concatenate([_thin(r_in, SUBSAMPLE), _thin(r_out, SUBSAMPLE)])
+    centre = np.median(r, axis=0)
+    scale = 1.4826 * np.median(np.abs(r - centre), axis=0)
+    kept = r[(np.abs(r - centre) <= 6 * np.maximum(scale, SMALLEST_SPREAD)).all(axis=1)]
+    if len(kept) < (1 - MOST_OUTSIDE) * len(r):
+        kept = r
+    centre = kept.mean(axis=0)
+    variances, rotation = np.linalg.eigh((kept - centre).T @ (kept - centre) / len(kept))
+    spreads = np.sqrt(np.maximum(variances, 0))
+    return Frame(centre, rotation, np.array([rate(spread) for spread in spreads]))
+
+
+def normal_features(rates: Array, rtol: float, most: int) -> int | None:
+    """How many features ``rtol`` takes for normally distributed positions; None if more than ``most``."""
+    count = 16
+    while count <= 2 * most:
+        _, weights = ranked_degrees(rates, min(count, most))
+        left = 1 - np.cumsum(np.exp(-2 * weights)) * np.prod(1 - rates**2)
+        enough = np.flatnonzero(left <= rtol * rtol)
+        if len(enough):
+            return int(enough[0]) + 1
+        if count >= most:
+            return None
+        count *= 4
+    return None
+
+
+def find_approximation(
+    inputs: Nodes, outputs: Nodes, rtol: float, most: int, cost: Callable[[int, int, int], float]
+) -> Found | None:
+    """The approximation of least ``cost(P, left-out inputs, left-out outputs)`` with at most ``most``
+    features."""
+    rng = np.random.default_rng(0)
+    norm = samples.sampled_norm(inputs, outputs, SAMPLES, rng)
+    most = min(most, MOST_FEATURES)
+    if norm == 0 or most < 1:
+        return None
+    frame = find_frame(inputs.r, outputs.r)
+    if normal_features(frame.rates, rtol, 2 * most) is None:
+        return None
+    guess = normal_features(frame.rates, rtol / 4, most)
+    count = most if guess is None else min(most, guess + guess // 4)
+    while True:
+        candidates = _Candidates(frame, count, inputs, outputs, rtol, norm)
+        for features in candidates.by_cost(cost):
+            found = approximate(candidates.expansion(features), inputs, outputs, rtol, norm)
+            if found is not None and found.estimate <= rtol:
+                return found
+        if count >= most:
+            return None
+        count = min(most, 2 * count)
+
+
+def approximate(
+    expansion: Expansion, inputs: Nodes, outputs: Nodes, rtol: float, norm: float | None = None
+) -> Found | None:
+    """Choose the particles that ``expansion`` must leave out, of all, and measure what remains."""
+    rng = np.random.default_rng(1)
+    norm = norm or samples.sampled_norm(inputs, outputs, SAMPLES, rng)
+    if norm == 0:
+        return None
+    missed_in, missed_out = remainder(expansion, inputs), remainder(expansion, outputs)
+    limits = _neuron_limits(rtol, norm, len(inputs.r), len(outputs.r))
+    outside_in, outside_out = choose_outside(missed_in, missed_out, *limits)
+    if outside_in.mean() > MOST_OUTSIDE or outside_out.mean() > MOST_OUTSIDE:
+        return None
+    sums_in, sums_out = missed_in.sums(outside_in), missed_out.sums(outside_out)
+    worst = max(
+        float(np.where(outside, 0, missed.bounds(sums, limit / 2)).max()) * math.sqrt(len(outside))
+        for outside, missed, sums, limit in (
+            (outside_in, missed_in, sums_out, limits[0]),
+            (outside_out, missed_out, sums_in, limits[1]),
+        )
+    )
+    weights_in, weights_out = np.where(outside_in, 0, missed_in.e), np.where(outside_out, 0, missed_out.e)
+    estimate = samples.sampled_error(expansion, inputs, weights_in, outputs, weights_out, SAMPLES, rng)
+    return Found(
+        Approximation(expansion, np.flatnonzero(outside_in), np.flatnonzero(outside_out)),
+        certificate(sums_in, sums_out) / norm,
+        estimate / norm,
+        worst / norm,
+    )
+
+
+def choose_outside(
+    missed_in: Remainder, missed_out: Remainder, limit_in: float, limit_out: float
+) -> tuple[Array, Array]:
+    """Masks of the particles whose neuron bound would exceed its limit."""
+    outside_in, outside_out = np.zeros(len(missed_in.e), dtype=bool), np.zeros(len(missed_out.e), dtype=bool)
+    # Leaving out the first batch lowers everybody's bound; the second round takes some of it back in, and the third
+    # leaves out whoever that brings over the limit, so the bounds hold for the set as it ends.
+    for sharp in (False, True, True):
+        sums_in = missed_in.sums(outside_in) if sharp else missed_in.coarse_sums(outside_in)
+        sums_out = missed_out.sums(outside_out) if sharp else missed_out.coarse_sums(outside_out)
+        outside_in = missed_in.bounds(sums_out, limit_in) > limit_in
+        outside_out = missed_out.bounds(sums_in, limit_out) > limit_out
+        if not sharp and not (outside_in.any() or outside_out.any()):
+            break
+    return outside_in, outside_out
+
+
+def _neuron_limits(rtol: float, norm: float, num_in: int, num_out: int) -> tuple[float, float]:
+    whole = NEURON_FACTOR * rtol * norm
+    return whole / math.sqrt(num_in), whole / math.sqrt(num_out)
+
+
+def _thin(a: Array, most: int) -> Array:
+    """At most ``most`` rows, evenly picked."""
+    return a if len(a) <= most else a[(np.arange(most) * (len(a) / most)).astype(np.int64)]
+
+
+class _Candidates:
+    """Expansions of growing size in one frame, compared on a part of the particles."""
+
+    def __init__(self, frame: Frame, count: int, inputs: Nodes, outputs: Nodes, rtol: float, norm: float) -> None:
+        self.frame, self.rtol = frame, rtol
+        self._known_outside: dict[int, tuple[Array, Array]] = {}
+        self.degrees, weights = ranked_degrees(frame.rates, count)
+        steps = np.flatnonzero(np.diff(weights, append=np.inf) > 1e-9) + 1
+        steps = steps[steps <= max(count, steps[0])]
+        # Sizes 10 % apart are as many as matter.
+        self.sizes = [int(p) for k, p in enumerate(steps) if k == 0 or k == len(steps) - 1 or _is_step(steps, k)]
+        self.inputs, self.outputs = (Nodes(_thin(s.r, SUBSAMPLE), _thin(s.v, SUBSAMPLE)) for s in (inputs, outputs))
+        self.totals = len(inputs.r), len(outputs.r)
+        self.shares = tuple(len(s.r) / total for s, total in zip((self.inputs, self.outputs), self.totals, strict=True))
+        # Of the part's own neurons and sums: the norm of the part of W that the picked particles span.
+        self.norm = norm * math.sqrt(self.shares[0] * self.shares[1])
+        self._phi_in, self._phi_out = (self._features(s.r) for s in (self.inputs, self.outputs))  # [P, S]
+        self._e_in, self._e_out = (_missed(phi) for phi in (self._phi_in, self._phi_out))  # [P, S]
+
+    def expansion(self, features: int) -> Expansion:
+        """The expansion with the first ``features`` of the ranked degrees."""
+        return make_expansion(self.frame.centre, self.frame.rotation, self.frame.rates, self.degrees[:features])
+
+    def by_cost(self, cost: Callable[[int, int, int], float]) -> list[int]:
+        """Sizes that seem to keep the tolerance, cheapest first."""
+        low, high = 0, len(self.sizes)
+        while low < high:
+            middle = (low + high) // 2
+            if self._error(middle) <= SAFETY * self.rtol:
+                high = middle
+            else:
+                low = middle + 1
+        priced = []
+        for k in range(low, len(self.sizes)):
+            if priced and self.sizes[k] > MOST_GROWTH * self.sizes[low]:
+                break
+            outside = self._outside(k)
+            if max(mask.mean() for mask in outside) <= MOST_OUTSIDE:
+                counts = [round(mask.mean() * total) for mask, total in zip(outside, self.totals, strict=True)]
+                priced.append((cost(self.sizes[k], *counts), self.sizes[k]))
+        return [size for _, size in sorted(priced)]
+
+    def _features(self, r: Array) -> Array:
+        largest = self.expansion(len(self.degrees))
+        phi = samples.features(largest, r)
+        row = {tuple(degree): k for k, degree in enumerate(largest.degrees.tolist())}
+        return phi[[row[tuple(degree)] for degree in self.degrees.tolist()]]
+
+    def _outside(self, k: int) -> tuple[Array, Array]:
+        if k not in self._known_outside:
+            self._known_outside[k] = self._choose_outside(k)
+        return self._known_outside[k]
+
+    def _choose_outside(self, k: int) -> tuple[Array, Array]:
+        limits = _neuron_limits(self.rtol, self.norm, len(self.inputs.r), len(self.outputs.r))
+        missed_in = self._remainder(k, self.inputs.v, self._phi_in, self._e_in)
+        missed_out = self._remainder(k, self.outputs.v, self._phi_out, self._e_out)
+        return choose_outside(missed_in, missed_out, *limits)
+
+    def _remainder(self, k: int, v: Array, phi: Array, e: Array) -> Remainder:
+        size = self.sizes[k]
+        wider = min(size + LARGEST_SHELL // v.shape[1], len(phi))
+        return Remainder(v, e[size - 1], e[wider - 1], shell_values(phi[size:wider], v))
+
+    def _error(self, k: int) -> float:
+        """Estimated relative error with the left-out particles exact; infinite if they are too many."""
+        outside_in, outside_out = self._outside(k)
+        if max(outside_in.mean(), outside_out.mean()) > MOST_OUTSIDE:
+            return math.inf
+        last = self.sizes[k] - 1
+        e_in, e_out = np.where(outside_in, 0, self._e_in[last]), np.where(outside_out, 0, self._e_out[last])
+        rng = np.random.default_rng(2)
+        expansion = self.expansion(self.sizes[k])
+        return samples.sampled_error(expansion, self.inputs, e_in, self.outputs, e_out, SAMPLES, rng) / self.norm
+
+
+def _missed(phi: Array) -> Array:
+    """1 - sum of the squares of the first features, for every number of them: [P, S]."""
+    return np.clip(1 - np.cumsum(phi * phi, axis=0), ROUNDING, 1)
+
+
+def _is_step(steps: Array, k: int) -> bool:
+    """Whether a size is the first in its 10 % bin."""
+    return math.floor(math.log(steps[k]) / 0.1) > math.floor(math.log(steps[k - 1]) / 0.1)

@@ -1,0 +1,47 @@
+"""Loss and accuracy summed over batches, on the backend until somebody reads them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pn_gpu.training.distributed import SingleProcess
+
+if TYPE_CHECKING:
+    from pn_gpu.model.network import Network
+
+Array = Any
+
+
+class Accumulator:
+    """Means over examples of the loss and, for a classifier, of right answers."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._loss: Array = 0.0
+        self._correct: Array = 0.0
+        self.count = 0
+
+    def add(self, loss: Array, outputs: Array, targets: Array) -> None:
+        """Add a batch: its mean loss, outputs [B, M] and targets [B, M]."""
+        size = outputs.shape[0]
+        self._loss = self._loss + loss * size
+        if self._network.is_classifier:
+            self._correct = self._correct + self._correct_answers(outputs, targets)
+        self.count += size
+
+    def _correct_answers(self, outputs: Array, targets: Array) -> Array:
+        xp = self._network.backend.xp
+        if self._network.has_classes:
+            right = xp.argmax(outputs, axis=-1) == xp.argmax(targets, axis=-1)
+            return xp.sum(xp.astype(right, outputs.dtype))
+        right = (outputs > 0.5) == (targets > 0.5)
+        return xp.sum(xp.astype(right, outputs.dtype)) / outputs.shape[1]
+
+    def result(self, processes: SingleProcess | None = None) -> dict[str, float]:
+        """``{"loss": ..., "accuracy": ...}`` over all processes; no accuracy for a regression."""
+        sums = np.array([float(self._loss), float(self._correct), self.count])
+        loss, correct, count = (processes or SingleProcess()).sum(sums)
+        means = {"loss": float(loss / count)}
+        return means | {"accuracy": float(correct / count)} if self._network.is_classifier else means

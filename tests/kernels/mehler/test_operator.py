@@ -1,0 +1,232 @@
+"""Forward and backward of the Mehler kernels against the oracle and against finite differences of
+themselves."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import Any
+
+import array_api_compat
+import array_api_strict
+import numpy as np
+import pytest
+
+from pn_gpu.kernels import mehler, potentials
+from pn_gpu.kernels import numpy as direct
+from pn_gpu.kernels.dense import dense_weight
+from pn_gpu.kernels.mehler import Approximation
+from support import mehler as support
+from support import oracle
+
+GAUSSIAN = potentials.get("gaussian")
+ENOUGH = {1: 40, 2: 500, 3: 2500}
+
+
+def forward(case: oracle.Case, approximation: Approximation, **options: Any) -> np.ndarray:
+    return mehler.forward(case.x, *case.particles, case.bias, GAUSSIAN, approximation, direct, **options)
+
+
+def backward(case: oracle.Case, approximation: Approximation, dx: bool = True, particles: bool = True, **options: Any):
+    return mehler.backward(case.dz, case.x, *case.particles, GAUSSIAN, dx, particles, approximation, direct, **options)
+
+
+OUTSIDE = [((), ()), ((0, 7, 59), ()), ((), (3,)), ((1, 2), (0, 46))]
+
+
+@pytest.mark.parametrize("outside", OUTSIDE)
+@pytest.mark.parametrize(("dim", "d"), [(1, 1), (2, 2), (3, 3), (2, 3), (3, 1)])
+def test_enough_features_are_exact(dim: int, d: int, outside: tuple) -> None:
+    case = oracle.random_case(5, 60, 47, dim, d)
+    approximation = support.approximation(dim, ENOUGH[dim], *outside)
+    tolerance = {1: 1e-14, 2: 1e-12, 3: 1e-8}[dim]
+    z = forward(case, approximation)
+    assert oracle.scaled_error(z, oracle.forward(case), oracle.forward_scale(case)) < tolerance
+    gradient = backward(case, approximation)
+    for got, want, scale in zip(gradient, oracle.backward(case), oracle.backward_scale(case), strict=True):
+        assert oracle.scaled_error(got, want, scale) < 10 * tolerance
+
+
+@pytest.mark.parametrize("outside", OUTSIDE)
+@pytest.mark.parametrize(("dim", "d", "features"), [(1, 2, 3), (2, 2, 6), (3, 3, 10), (2, 1, 1)])
+def test_the_gradient_is_the_derivative_of_the_approximate_forward(
+    dim: int, d: int, features: int, outside: tuple
+) -> None:
+    case = oracle.random_case(3, 60, 47, dim, d)
+    approximation = support.approximation(dim, features, *outside)
+    rng = np.random.default_rng(6)
+    gradient = backward(case, approximation)._asdict()
+    fields = {
+        "dx": "x",
+        "dr_in": "r_in",
+        "dv_in": "v_in",
+        "dr_out": "r_out",
+        "dv_out": "v_out",
+        "dbias": "bias",
+    }
+    # A coarse expansion is far from the exact operator, so the oracle's gradient would not pass.
+    for name, field in fields.items():
+        direction = rng.standard_normal(getattr(case, field).shape)
+
+        def loss(step: float) -> float:
+            moved = case._replace(**{field: getattr(case, field) + step * direction})  # noqa: B023
+            return float((forward(moved, approximation) * case.dz).sum())
+
+        h = 1e-5
+        slope = (8 * (loss(h) - loss(-h)) - (loss(2 * h) - loss(-2 * h))) / (12 * h)
+        assert (gradient[name] * direction).sum() == pytest.approx(slope, rel=1e-8, abs=1e-8), name
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 4), (3, 1, 1), (1, 1, 700), (2, 700, 1), (7, 513, 509), (4, 1500, 1400)])
+def test_shapes(shape: tuple[int, int, int]) -> None:
+    case = oracle.random_case(*shape, dim=2, dtype=np.float32)
+    approximation = support.approximation(2, 120)
+    z = forward(case, approximation)
+    assert z.dtype == np.float32
+    assert oracle.scaled_error(z, oracle.forward(case), oracle.forward_scale(case)) < 1e-5
+    gradient = backward(case, approximation)
+    for got, want, scale in zip(gradient, oracle.backward(case), oracle.backward_scale(case), strict=True):
+        assert got.dtype == np.float32
+        # Of the whole array: an expansion's error does not shrink with the distance of a pair.
+        assert np.linalg.norm(got - want) <= 2e-5 * np.linalg.norm(scale)
+
+
+def test_no_particles_at_all() -> None:
+    approximation = support.approximation(2, 10)
+    case = oracle.random_case(3, 0, 4, 2)
+    np.testing.assert_array_equal(forward(case, approximation), np.broadcast_to(case.bias, (3, 4)))
+    gradient = backward(case, approximation)
+    assert gradient.dr_in.shape == (0, 2)
+    assert not gradient.dr_out.any()
+    assert forward(oracle.random_case(3, 4, 0, 2), approximation).shape == (3, 0)
+
+
+@pytest.mark.parametrize("need_dx", [True, False])
+@pytest.mark.parametrize("need_particles", [True, False])
+def test_what_is_not_needed_is_none(need_dx: bool, need_particles: bool) -> None:
+    case = oracle.random_case(3, 30, 20, 2)
+    approximation = support.approximation(2, 500, (3,), (2, 9))
+    gradient = backward(case, approximation, need_dx, need_particles)
+    want, scale = oracle.backward(case), oracle.backward_scale(case)
+    for name in gradient._fields:
+        got = getattr(gradient, name)
+        needed = name == "dbias" or (need_dx if name == "dx" else need_particles)
+        assert (got is not None) == needed
+        if needed:
+            assert oracle.scaled_error(got, getattr(want, name), getattr(scale, name)) < 1e-12
+
+
+def test_coincident_and_zero_particles() -> None:
+    case = oracle.random_case(3, 30, 20, 2)
+    case.r_out[:] = case.r_in[0]
+    case.r_in[1] = case.r_in[0]
+    case.v_in[2] = 0
+    approximation = support.approximation(2, 500)
+    for got, want in zip(backward(case, approximation), oracle.backward(case), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-12)
+
+
+def test_strided_arrays() -> None:
+    case = oracle.random_case(6, 60, 40, 2)
+    approximation = support.approximation(2, 30, (5,), (6,))
+    odd = case._replace(
+        x=np.asfortranarray(case.x),
+        r_in=np.repeat(case.r_in, 2, axis=1)[:, ::2],
+        dz=np.asfortranarray(case.dz),
+    )
+    np.testing.assert_allclose(forward(odd, approximation), forward(case, approximation), rtol=1e-12, atol=1e-12)
+    flat = case._replace(dz=np.broadcast_to(np.float64(1), case.dz.shape))
+    for a, b in zip(
+        backward(flat, approximation),
+        backward(flat._replace(dz=np.ones_like(case.dz)), approximation),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_the_same_call_twice_is_bitwise_the_same() -> None:
+    case = oracle.random_case(8, 3000, 2500, 2, dtype=np.float32)
+    approximation = support.approximation(2, 30, (5,), (6,))
+    assert np.array_equal(forward(case, approximation), forward(case, approximation))
+    for a, b in zip(backward(case, approximation), backward(case, approximation), strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_nan_in_x_reaches_z() -> None:
+    case = oracle.random_case(3, 30, 20, 2)
+    case.x[1, 4] = np.nan
+    z = forward(case, support.approximation(2, 30))
+    assert np.isnan(z[1]).all()
+    assert np.isfinite(z[[0, 2]]).all()
+
+
+@pytest.mark.parametrize("budget", [1, 100_000])
+def test_a_small_budget_changes_nothing(budget: int) -> None:
+    case = oracle.random_case(4, 150, 130, 2)
+    approximation = support.approximation(2, 30)
+    z = forward(case, approximation, budget=budget)
+    np.testing.assert_allclose(z, forward(case, approximation), rtol=1e-12, atol=1e-13)
+    for a, b in zip(backward(case, approximation, budget=budget), backward(case, approximation), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
+
+
+def test_memory_is_that_of_arguments_and_results_and_a_little() -> None:
+    case = oracle.random_case(4, 60_000, 60_000, 2, dtype=np.float32)
+    approximation = support.approximation(2, 30)
+    forward(case, approximation)
+    tracemalloc.start()
+    z = forward(case, approximation)
+    gradient = backward(case, approximation)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    results = z.nbytes + sum(g.nbytes for g in gradient)
+    assert peak - results < 8e6  # all features at once would be 21 MB, W 14 GB
+    del z
+
+
+@pytest.mark.parametrize("library", ["strict", "torch"])
+def test_other_array_libraries(library: str) -> None:
+    xp = pytest.importorskip("torch") if library == "torch" else array_api_strict
+    case = oracle.random_case(4, 60, 47, 2, dtype=np.float32)
+    approximation = support.approximation(2, 30, (3, 50), (1,))
+    arrays = [xp.asarray(a) for a in (case.x, *case.particles, case.bias, case.dz)]
+    exact = _Dense()
+    z = mehler.forward(*arrays[:6], GAUSSIAN, approximation, exact)
+    np.testing.assert_allclose(np.asarray(z), forward(case, approximation), rtol=1e-5, atol=1e-5)
+    gradient = mehler.backward(arrays[6], *arrays[:5], GAUSSIAN, True, True, approximation, exact, budget=20_000)
+    for got, want in zip(gradient, backward(case, approximation), strict=True):
+        assert type(got) is type(z)
+        np.testing.assert_allclose(np.asarray(got), want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bfloat16", "float16"])
+def test_products_in_16_bits_of_features_in_32(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    case = oracle.random_case(8, 200, 150, 2, dtype=np.float32)
+    particles = [torch.asarray(a) for a in case.particles]
+    x, dz, bias = (torch.asarray(a).to(getattr(torch, name)) for a in (case.x, case.dz, case.bias))
+    approximation = support.approximation(2, 60)
+    z = mehler.forward(x, *particles, bias, GAUSSIAN, approximation, _Dense())
+    assert z.dtype == x.dtype
+    rounded = case._replace(x=x.float().numpy(), dz=dz.float().numpy(), bias=bias.float().numpy())
+    epsilon = torch.finfo(x.dtype).eps
+    assert oracle.scaled_error(z.float().numpy(), oracle.forward(rounded), oracle.forward_scale(rounded)) < 2 * epsilon
+    gradient = mehler.backward(dz, x, *particles, GAUSSIAN, True, True, approximation, _Dense())
+    assert gradient.dx.dtype == x.dtype
+    assert gradient.dr_in.dtype == torch.float32
+    want, scale = oracle.backward(rounded), oracle.backward_scale(rounded)
+    for a, b, c in zip(gradient, want, scale, strict=True):
+        assert oracle.scaled_error(a.float().numpy(), b, c) < 4 * epsilon
+
+
+class _Dense:
+    """The direct kernels for arrays of any library, by a stored W."""
+
+    def forward(self, x, r_in, v_in, r_out, v_out, bias, potential):
+        z = x @ dense_weight(r_in, v_in, r_out, v_out, potential)
+        return z if bias is None else z + bias
+
+    def backward(self, dz, x, r_in, v_in, r_out, v_out, potential, need_dx, need_particles):
+        arrays = [np.asarray(a) for a in (dz, x, r_in, v_in, r_out, v_out)]
+        gradient = direct.backward(*arrays, potential, need_dx, need_particles)
+        xp = array_api_compat.array_namespace(x)
+        return type(gradient)(*(xp.asarray(g) for g in gradient))

@@ -1,0 +1,103 @@
+"""The two CUDA compilers that need no GPU, nvcc and NVRTC, and what their assembler reports of each kernel."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import re
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+# What CuPy adds of its own.
+CUPY_OPTIONS = ("-ftz=true",)
+
+
+class Resources(NamedTuple):
+    """What one kernel takes."""
+
+    registers: int
+    spilled_bytes: int
+    stack_bytes: int
+    shared_bytes: int
+
+
+class CompilerError(Exception):
+    """The compiler's log."""
+
+
+def available() -> str | None:
+    """ "nvrtc", "nvcc", or None."""
+    if _nvrtc() is not None:
+        return "nvrtc"
+    return "nvcc" if shutil.which("nvcc") else None
+
+
+def compile_report(source: str, options: tuple[str, ...], architecture: str) -> str:
+    """The log of compiling down to machine code, verbose about registers; a `CompilerError` where it fails."""
+    options = (*options, *CUPY_OPTIONS, f"-arch=sm_{architecture}")
+    if available() == "nvrtc":
+        return _compile_nvrtc(source, (*options, "--ptxas-options=-v", "--device-as-default-execution-space"))
+    return _compile_nvcc(source, options)
+
+
+def _compile_nvcc(source: str, options: tuple[str, ...]) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "module.cu"
+        file.write_text(source)
+        command = ["nvcc", "-cubin", "-Xptxas", "-v", *options, str(file), "-o", str(file.with_suffix(".cubin"))]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise CompilerError(result.stdout + result.stderr)
+    return result.stdout + result.stderr
+
+
+@cache
+def _nvrtc() -> ctypes.CDLL | None:
+    spec = importlib.util.find_spec("nvidia")
+    folders = [Path(f) for f in spec.submodule_search_locations or ()] if spec else []
+    for folder in folders:
+        for library in sorted(folder.glob("*/lib/libnvrtc.so.*")):
+            return ctypes.CDLL(str(library))
+    return None
+
+
+def _compile_nvrtc(source: str, options: tuple[str, ...]) -> str:
+    nvrtc = _nvrtc()
+    assert nvrtc is not None
+    program = ctypes.c_void_p()
+    nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"module.cu", 0, None, None)
+    try:
+        encoded = [option.encode() for option in options]
+        status = nvrtc.nvrtcCompileProgram(program, len(encoded), (ctypes.c_char_p * len(encoded))(*encoded))
+        size = ctypes.c_size_t()
+        nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+        log = ctypes.create_string_buffer(size.value)
+        nvrtc.nvrtcGetProgramLog(program, log)
+    finally:
+        nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+    if status:
+        raise CompilerError(log.value.decode())
+    return log.value.decode()
+
+
+def resources(report: str) -> dict[str, Resources]:
+    """What each kernel takes, by its name."""
+    result = {}
+    for part in report.split("Compiling entry function ")[1:]:
+        name = part.split("'")[1]
+
+        def number(pattern: str, text: str = part) -> int:
+            found = re.search(pattern, text)
+            return int(found[1]) if found else 0
+
+        result[name] = Resources(
+            registers=number(r"Used (\d+) registers"),
+            spilled_bytes=number(r"(\d+) bytes spill stores") + number(r"(\d+) bytes spill loads"),
+            stack_bytes=number(r"(\d+) bytes stack frame"),
+            shared_bytes=number(r"(\d+) bytes smem"),
+        )
+    return result
