@@ -6,7 +6,7 @@ import argparse
 import importlib
 
 # A benchmark is a module of this package with HELP, add_arguments(parser) and run(options).
-BENCHMARKS = ("operator", "step", "memory", "mnist", "wide", "table1", "gpu")
+BENCHMARKS = ("operator", "step", "memory", "mnist", "wide", "table1", "gpu", "cupy")
 
 
 def main() -> None:

@@ -92,6 +92,7 @@ class ParticleRecorder(Callback):
         ValueError
             If the suffix is another, or nothing was recorded.
         """
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
         from PIL import Image
 
@@ -101,6 +102,7 @@ class ParticleRecorder(Callback):
             raise ValueError("recorder: nothing was recorded; want it among the callbacks of fit")
         view, drawn = self._project()
         figure = Figure(figsize=(6, 5.6), dpi=DPI)
+        canvas = FigureCanvasAgg(figure)
         ax = view.make_axes(figure)
         low, high = _bounds([r for positions, _ in drawn for r in positions])
         images = []
@@ -109,8 +111,8 @@ class ParticleRecorder(Callback):
             view.draw(ax, positions, dipoles)
             _hold_still(ax, low, high, index)
             ax.set_title(f"epoch {self.epochs[index]}")
-            figure.canvas.draw()
-            pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3]  # [H, W, 3]
+            canvas.draw()
+            pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # [H, W, 3]
             images.append(Image.fromarray(pixels.copy()))
         milliseconds = [1000 // frames_per_second] * (len(images) - 1) + [LAST_FRAME_MILLISECONDS]
         with replacing(path) as temporary:

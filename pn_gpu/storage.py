@@ -40,14 +40,19 @@ def save_network(
 ) -> None:
     """Write a network, and whatever else a checkpoint adds, to ``path``: whole or not at all."""
     tensors = {name: np.ascontiguousarray(to_numpy(value)) for name, value in network.parameters.items()}
-    metadata = {
+    metadata = network_metadata(network) | dict(extra_metadata or {})
+    with replacing(path) as temporary:
+        save_file(tensors | dict(extra_tensors or {}), temporary, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+
+
+def network_metadata(network: Network) -> dict[str, Any]:
+    """What a file says of a network beside its numbers."""
+    return {
         "format_version": FORMAT_VERSION,
         "kind": network.kind,
         "dtype": network.dtype,
         "architecture": network.architecture(),
-    } | dict(extra_metadata or {})
-    with replacing(path) as temporary:
-        save_file(tensors | dict(extra_tensors or {}), temporary, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+    }
 
 
 def load(path: Path_, backend: str | Backend = "auto", dtype: str | None = None) -> Any:

@@ -69,12 +69,13 @@ __device__ inline void forward_fma(const Matrix x, const NodeSet in, const NodeS
     __shared__ __align__(16) T x_tile[2][DEPTH][ROWS + PAD];
     __shared__ __align__(16) T w_tile[DEPTH][COLUMNS];
     __shared__ ParticleTile<DEPTH> particles[2];
+    __shared__ ParticleTile<COLUMNS> own_particles;
     const ForwardBlock block(output.batch, in.count, out.count, output.splits, ROWS, COLUMNS, DEPTH);
 
-    // A thread makes weights of one output only, so that particle stays in its registers.
+    // A thread makes weights of one output only. That particle waits in shared memory: the product needs the registers.
     static_assert(THREADS % COLUMNS == 0 && DEPTH % (THREADS / COLUMNS) == 0, "whole columns of weights");
     const int w_column = threadIdx.x % COLUMNS;
-    const Particle own = out.load(block.output0 + w_column);
+    own_particles.stage(out, block.output0, THREADS);
 
     auto stage = [&](int buffer, int i0) {
         if (i0 < block.last) {
@@ -96,7 +97,8 @@ __device__ inline void forward_fma(const Matrix x, const NodeSet in, const NodeS
         wait_for_copies<0>();
         __syncthreads();
         stage(buffer ^ 1, i0 + DEPTH);
-#pragma unroll
+        const Particle own = own_particles[w_column];
+#pragma unroll 2
         for (int k = threadIdx.x / COLUMNS; k < DEPTH; k += THREADS / COLUMNS)
             w_tile[k][w_column] = weight(particles[buffer][k], own);
         __syncthreads();

@@ -1,4 +1,4 @@
-"""The command line ``pn-gpu``: train, evaluate, predict and info."""
+"""The command line ``pn-gpu``: train, evaluate, predict, memory and info."""
 
 from pn_gpu.cli.main import main
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 import pn_gpu
-from pn_gpu.cli import evaluate, info, predict, train
+from pn_gpu.cli import evaluate, info, memory, predict, train
 from pn_gpu.training.loop import TrainingDiverged
 
 DESCRIPTION = """\
@@ -16,6 +16,7 @@ Particle Networks: layers whose weights are computed from particles and never st
   pn-gpu train                                   train on the embedded handwritten digits
   pn-gpu train --data mnist --hidden 128 --dim 3 train on MNIST
   pn-gpu evaluate pn-digits.safetensors          test a saved network
+  pn-gpu memory --sizes 784,512,10               what a network takes, beside the dense one
   pn-gpu info                                    which backends are found, and why one is missing
 
 `pn-gpu COMMAND --help` explains a command.
@@ -31,7 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"pn-gpu {pn_gpu.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (train, evaluate, predict, info):
+    for module in (train, evaluate, predict, memory, info):
         name = module.__name__.rpartition(".")[2]
         command = commands.add_parser(
             name,

@@ -130,6 +130,19 @@ def test_a_table_of_the_user(capsys):
     assert network.sizes == (3, 8, 1)
 
 
+def test_memory(capsys):
+    assert main(["memory", "--sizes", "784,512,10", "--dim", "3", "--batch", "100", "--optimizer", "rmsprop"]) == 0
+    out = capsys.readouterr().out
+    rows = {line[:22].strip(): line[22:].split() for line in out.splitlines()[2:]}
+    assert rows["parameters"] == ["8,358", "407,050", "48.7"]
+    assert rows["optimiser state"] == rows["gradient exchange"] == ["33.4", "kB", "1.63", "MB", "48.7"]
+    assert main(["memory", "--sizes", "1000000,1000000", "--dim", "2", "--model", "charge-phase", "--unshared"]) == 0
+    assert "4 TB" in capsys.readouterr().out
+    assert "--sizes: got '784'" in fails(capsys, "memory", "--sizes", "784")
+    assert "--sizes: got 'a,b'" in fails(capsys, "memory", "--sizes", "a,b")
+    assert "batch_size: got 0" in fails(capsys, "memory", "--sizes", "4,3", "--batch", "0")
+
+
 def test_info(capsys):
     assert main(["info"]) == 0
     out = capsys.readouterr().out
@@ -139,7 +152,14 @@ def test_info(capsys):
 
 
 def test_help_teaches():
-    for arguments in (["--help"], ["train", "--help"], ["evaluate", "--help"], ["predict", "--help"], ["info", "-h"]):
+    for arguments in (
+        ["--help"],
+        ["train", "--help"],
+        ["evaluate", "--help"],
+        ["predict", "--help"],
+        ["memory", "--help"],
+        ["info", "-h"],
+    ):
         done = run_process(*arguments)
         assert done.returncode == 0
         assert "usage: pn-gpu" in done.stdout

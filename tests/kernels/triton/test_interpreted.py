@@ -208,7 +208,7 @@ def test_clusters_far_apart() -> None:
 @pytest.mark.parametrize(("batch", "n_in", "n_out"), [(0, 3, 4), (3, 0, 4), (3, 4, 0)])
 def test_empty(batch: int, n_in: int, n_out: int) -> None:
     call = Call(oracle.random_case(batch, n_in, n_out, dim=2), torch.float32)
-    assert all(error == 0 for error in errors(call).values())
+    assert max(errors(call).values()) < FLOAT32_ERROR  # dbias alone is a sum
 
 
 def test_unwanted_gradients_are_none() -> None:

@@ -1,0 +1,290 @@
+"""Memory of a network by formula: what training and inference take, a file, and an exchange of gradients.
+
+Counts are those of Eq. 5 (particles) and Eq. 6 (dense) of the paper. The workspace is that of the NumPy kernels (the
+direct method) and of this library's training loop; on a GPU the tiles live in registers and shared memory instead.
+What a layer takes grows with its nodes, N + M, for particles and with its weights, N M, for a dense layer.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from pn_gpu.checks import check_choice, check_flag, check_integer
+from pn_gpu.kernels.numpy.threads import num_threads, share_out
+from pn_gpu.kernels.numpy.tiles import BACKWARD_TILE, BATCH_TILE, FORWARD_TILE, layer_work
+from pn_gpu.model.dense_network import DenseNetwork
+from pn_gpu.model.network import DTYPES, Network
+from pn_gpu.model.node_models import get_node_model
+from pn_gpu.model.particle_network import ParticleNetwork
+from pn_gpu.storage import METADATA_KEY, network_metadata
+from pn_gpu.training.optimizers import SGD, Adagrad, Adam, Optimizer, RMSProp, Rprop
+
+Shapes = dict[str, tuple[int, ...]]
+
+OPTIMIZERS: dict[str, Optimizer] = {
+    "adam": Adam(),
+    "rmsprop": RMSProp(),
+    "sgd": SGD(),
+    "momentum": SGD(momentum=0.9),
+    "adagrad": Adagrad(),
+    "rprop": Rprop(),
+}
+
+# Arrays as long as the parameter vector that one update makes and drops, at most at a time.
+UPDATE_TEMPORARIES: dict[type[Optimizer], float] = {Adam: 3, RMSProp: 3, SGD: 1, Adagrad: 3, Rprop: 5.25}
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes, but for the number of parameters.
+
+    Attributes
+    ----------
+    num_parameters : int
+    parameters, gradient, optimizer_state : int
+    rollback : int
+        The copy of the parameters that training returns to if the loss becomes infinite.
+    activations : int
+        What the forward pass keeps for the backward pass: z and y of every layer.
+    batch : int
+        Inputs and targets of a batch.
+    inference_workspace, backward_workspace, update_workspace : int
+        What the largest layer's forward and backward pass and the optimiser's update need meanwhile.
+    file : int
+        Bytes on disk, header included.
+    """
+
+    num_parameters: int
+    parameters: int
+    gradient: int
+    optimizer_state: int
+    rollback: int
+    activations: int
+    batch: int
+    inference_workspace: int
+    backward_workspace: int
+    update_workspace: int
+    file: int
+
+    @property
+    def training_workspace(self) -> int:
+        """Of the backward pass, or beyond the activations that are gone by then: the update, or the next batch."""
+        return max(self.backward_workspace, self.update_workspace - self.activations, self.batch - self.activations)
+
+    @property
+    def training_peak(self) -> int:
+        """The most that training takes at a time, the data set itself not counted."""
+        kept = self.parameters + self.gradient + self.optimizer_state + self.rollback + self.batch
+        return kept + self.activations + self.training_workspace
+
+    @property
+    def inference_peak(self) -> int:
+        """The most that predicting one batch takes at a time, its inputs not counted."""
+        return self.parameters + self.activations + self.inference_workspace
+
+    @property
+    def gradient_exchange(self) -> int:
+        """What a process of data-parallel training sends at every step."""
+        return self.gradient
+
+
+def particle_footprint(
+    sizes: Sequence[int],
+    dim: int = 3,
+    *,
+    model: str = "dipole",
+    shared: bool = True,
+    batch_size: int = 100,
+    optimizer: str | Optimizer = "adam",
+    dtype: str = "float32",
+) -> Footprint:
+    """Memory of a `ParticleNetwork`; nothing is allocated to find out.
+
+    Parameters
+    ----------
+    sizes, dim, model, shared, dtype
+        As in `ParticleNetwork`.
+    batch_size : int, default 100
+    optimizer : {"adam", "rmsprop", "sgd", "momentum", "adagrad", "rprop"} or Optimizer, default "adam"
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of range, of the wrong type or an unknown name.
+    """
+    check_integer("dim", dim, low=1)
+    check_flag("shared", shared)
+    # A network of the same make with a node at every level: its checks are the real one's, and so is its metadata.
+    levels = [1] * len(_check(sizes, batch_size, dtype))
+    small = ParticleNetwork(levels, dim, model=model, shared=shared, backend="numpy", dtype=dtype, seed=0)
+    num_dipole = 2 if model == "charge_phase" else dim
+    return _footprint(
+        small,
+        sizes,
+        particle_shapes(sizes, dim, model, shared),
+        batch_size,
+        optimizer,
+        forward=[_particle_forward(batch_size, *layer, dim, num_dipole) for layer in pairwise(sizes)],
+        backward=[_particle_backward(batch_size, *layer, dim, num_dipole) for layer in pairwise(sizes)],
+    )
+
+
+def dense_footprint(
+    sizes: Sequence[int],
+    *,
+    batch_size: int = 100,
+    optimizer: str | Optimizer = "adam",
+    dtype: str = "float32",
+) -> Footprint:
+    """Memory of a `DenseNetwork`; arguments as in `particle_footprint`."""
+    small = DenseNetwork([1] * len(_check(sizes, batch_size, dtype)), backend="numpy", dtype=dtype, seed=0)
+    return _footprint(
+        small,
+        sizes,
+        dense_shapes(sizes),
+        batch_size,
+        optimizer,
+        forward=[0 for _ in sizes[1:]],
+        # The product x^T dz, before it is added to the gradient.
+        backward=[n_in * n_out for n_in, n_out in pairwise(sizes)],
+    )
+
+
+def particle_shapes(sizes: Sequence[int], dim: int, model: str = "dipole", shared: bool = True) -> Shapes:
+    """Names and shapes of a `ParticleNetwork`'s parameters."""
+    if shared:
+        node_sets = [(num, index > 0) for index, num in enumerate(sizes)]
+    else:
+        node_sets = [node_set for n_in, n_out in pairwise(sizes) for node_set in ((n_in, False), (n_out, True))]
+    node_model = get_node_model(model)
+    shapes = {
+        f"particles.{index}.{name}": shape
+        for index, (num, is_output) in enumerate(node_sets)
+        for name, shape in node_model.shapes(num, dim, is_output).items()
+    }
+    return shapes | {f"layers.{index}.bias": (num,) for index, num in enumerate(sizes[1:])}
+
+
+def dense_shapes(sizes: Sequence[int]) -> Shapes:
+    """Names and shapes of a `DenseNetwork`'s parameters."""
+    shapes: Shapes = {}
+    for index, (n_in, n_out) in enumerate(pairwise(sizes)):
+        shapes |= {f"layers.{index}.weight": (n_in, n_out), f"layers.{index}.bias": (n_out,)}
+    return shapes
+
+
+def _check(sizes: Sequence[int], batch_size: int, dtype: str) -> Sequence[int]:
+    if isinstance(sizes, str) or not isinstance(sizes, Sequence) or len(sizes) < 2:
+        raise ValueError(f"sizes: got {sizes!r}, want at least two numbers of nodes, such as [784, 128, 10]")
+    for index, size in enumerate(sizes):
+        check_integer(f"sizes[{index}]", size, low=1)
+    check_integer("batch_size", batch_size, low=1)
+    check_choice("dtype", dtype, DTYPES)
+    return sizes
+
+
+def _footprint(
+    small: Network,
+    sizes: Sequence[int],
+    shapes: Shapes,
+    batch_size: int,
+    optimizer: str | Optimizer,
+    forward: Sequence[int],
+    backward: Sequence[int],
+) -> Footprint:
+    """Bytes from numbers of elements; ``forward`` and ``backward`` are what the operator takes, layer by layer."""
+    count = sum(map(math.prod, shapes.values()))
+    width = np.dtype(small.dtype).itemsize
+    chosen = get_optimizer(optimizer)
+    state = len(chosen.start(small.parameters.flat))
+    activations = 2 * batch_size * sum(sizes[1:])
+    return Footprint(
+        num_parameters=count,
+        parameters=count * width,
+        gradient=count * width,
+        optimizer_state=state * count * width,
+        rollback=count * width,
+        activations=activations * width,
+        batch=batch_size * (sizes[0] + sizes[-1]) * width,
+        inference_workspace=_forward_workspace(sizes, batch_size, forward) * width,
+        backward_workspace=_backward_workspace(sizes, batch_size, backward) * width,
+        update_workspace=int(UPDATE_TEMPORARIES.get(type(chosen), 3) * count) * width,
+        file=_file_size(small, sizes, shapes, width),
+    )
+
+
+def _forward_workspace(sizes: Sequence[int], batch: int, operator: Sequence[int]) -> int:
+    """What the forward pass takes beyond the activations of all layers: a wide first layer is done before the last."""
+    peak, kept = batch * sizes[0] // 4, 0  # the inputs are checked first: a byte each
+    for n_out, workspace in zip(sizes[1:], operator, strict=True):
+        peak = max(peak, kept + batch * n_out + workspace)
+        kept += 2 * batch * n_out
+    return max(peak - kept, batch * sizes[-1])
+
+
+def _backward_workspace(sizes: Sequence[int], batch: int, operator: Sequence[int]) -> int:
+    """The largest layer's: gradients of z, of its y (from the layer above), of its inputs, and the operator's."""
+    last = len(sizes) - 2
+    peaks = []
+    for index, ((n_in, n_out), workspace) in enumerate(zip(pairwise(sizes), operator, strict=True)):
+        gradients = n_out * (1 if index == last else 2) + (n_in if index else 0)
+        peaks.append(batch * gradients + workspace)
+    return max(peaks)
+
+
+def get_optimizer(optimizer: str | Optimizer) -> Optimizer:
+    """An optimiser by its name, or itself."""
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    return OPTIMIZERS[check_choice("optimizer", optimizer, OPTIMIZERS)]
+
+
+def _particle_forward(batch: int, n_in: int, n_out: int, dim: int, num_dipole: int) -> int:
+    """Elements that the forward tiles and the tables of one layer take."""
+    groups = share_out(n_out, FORWARD_TILE[1], layer_work(batch, n_in, n_out))
+    height, width = min(n_in, FORWARD_TILE[0]), _largest_tile(groups)
+    tiles = 2 * height * width + 2 * min(batch, BATCH_TILE) * width
+    return min(num_threads(), len(groups)) * tiles + _tables(n_in, n_out, dim, num_dipole)
+
+
+def _particle_backward(batch: int, n_in: int, n_out: int, dim: int, num_dipole: int) -> int:
+    """Elements that the backward tiles, their operands, the tables and the sums of one layer take."""
+    groups = share_out(n_in, BACKWARD_TILE[0], layer_work(batch, n_in, n_out))
+    height, width, rows = _largest_tile(groups), min(n_out, BACKWARD_TILE[1]), min(batch, BATCH_TILE)
+    # Columns of x, of dx and of a partial sum of it; the last tile's partial sum goes when the next one's is there.
+    operands = 4 if max(map(len, groups)) > 1 else 3
+    tiles = 3 * height * width + operands * rows * height
+    copied = rows * n_out if n_out > width else 0  # dz by tiles; a single tile is dz itself
+    moments = num_dipole * (dim + 1)
+    sums = 2 * (n_in + n_out) * moments + len(groups) * n_out * moments
+    return min(num_threads(), len(groups)) * tiles + sums + copied + _tables(n_in, n_out, dim, num_dipole)
+
+
+def _tables(n_in: int, n_out: int, dim: int, num_dipole: int) -> int:
+    """Centred positions, the two tables of squared distances, and the dipoles by columns."""
+    return (n_in + n_out) * (dim + dim + 2) + n_out * num_dipole
+
+
+def _largest_tile(groups: list[list[slice]]) -> int:
+    return max(tile.stop - tile.start for group in groups for tile in group)
+
+
+def _file_size(small: Network, sizes: Sequence[int], shapes: Shapes, width: int) -> int:
+    """A safetensors file: 8 bytes, a JSON header filled up to a multiple of 8 bytes, and the numbers."""
+    metadata = network_metadata(small)
+    metadata["architecture"] = metadata["architecture"] | {"sizes": list(sizes)}
+    header: dict[str, Any] = {"__metadata__": {METADATA_KEY: json.dumps(metadata, sort_keys=True)}}
+    offset = 0
+    for name in sorted(shapes):
+        size = math.prod(shapes[name]) * width
+        header[name] = {"dtype": f"F{8 * width}", "shape": list(shapes[name]), "data_offsets": [offset, offset + size]}
+        offset += size
+    length = len(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode())
+    return 8 + -(-length // 8) * 8 + offset
