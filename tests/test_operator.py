@@ -175,7 +175,7 @@ def test_torch_tensors_are_not_copied(monkeypatch):
 
     seen = []
     forward = bridge.room.forward
-    monkeypatch.setattr(bridge.room, "forward", lambda *a: seen.extend(a) or forward(*a))
+    monkeypatch.setattr(bridge.room, "forward", lambda *a, **k: seen.extend(a) or forward(*a, **k))
     case = random_case(6, 40, 30)
     theirs = Case(*(torch.asarray(a) for a in case))
     bridge.forward(theirs.x, *theirs.particles, theirs.bias, potentials.get("gaussian"))

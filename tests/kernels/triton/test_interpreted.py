@@ -161,7 +161,9 @@ def test_strides(layout: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
 
 
-@pytest.mark.parametrize(("dtype", "precision"), [(torch.float32, "ieee"), (torch.float32, "bf16x3"), (torch.float16, None)])
+@pytest.mark.parametrize(
+    ("dtype", "precision"), [(torch.float32, "ieee"), (torch.float32, "bf16x3"), (torch.float16, None)]
+)
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_non_finite_inputs_reach_their_outputs_and_no_others(dtype: Any, precision: str | None, value: float) -> None:
     call = Call(oracle.random_case(5, 70, 20, dim=2), dtype)
