@@ -404,3 +404,15 @@ class TestMethodPlanner:
         assert [planner.plan(4, *case.particles).method for _ in range(5)] == ["direct"] * 5
         planner = pn.MethodPlanner(potential="lorentzian")
         assert planner.plan(4, *case.particles).method == "direct"
+
+
+def test_torch_differentiates_the_approximate_forward() -> None:
+    torch = pytest.importorskip("torch")
+    case = make_case("stray", 2, n_in=300, n_out=320)
+    plan = pn.plan(*case.particles, method="mehler", rtol=0.03)
+    assert plan.method == "mehler"
+    leaves = [torch.tensor(a, requires_grad=True) for a in (case.x, *case.particles, case.bias)]
+    pn.particle_linear(*leaves, method=plan).backward(torch.tensor(case.dz))
+    want = pn.particle_linear_backward(case.dz, case.x, *case.particles, method=plan)
+    for leaf, gradient in zip(leaves, want, strict=True):
+        np.testing.assert_allclose(leaf.grad.numpy(), gradient, rtol=1e-10, atol=1e-12)
