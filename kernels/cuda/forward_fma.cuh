@@ -22,9 +22,8 @@ __device__ inline void forward_few(const Matrix x, const NodeSet in, const NodeS
 #pragma unroll
     for (int o = 0; o < OUTPUTS; ++o) {
         own[o] = out.load(block.output0 + o * THREADS + threadIdx.x);
-        T start = output.start(block.split, block.output0 + o * THREADS + threadIdx.x);
 #pragma unroll
-        for (int b = 0; b < ROWS; ++b) sum[o][b] = start;
+        for (int b = 0; b < ROWS; ++b) sum[o][b] = 0;
     }
 
     auto stage = [&](int buffer, int i0) {
@@ -53,10 +52,12 @@ __device__ inline void forward_few(const Matrix x, const NodeSet in, const NodeS
     }
     output.store(block.split, [&](auto put) {
 #pragma unroll
-        for (int o = 0; o < OUTPUTS; ++o)
+        for (int o = 0; o < OUTPUTS; ++o) {
+            int column = block.output0 + o * THREADS + (int)threadIdx.x;
+            T last = output.last_term(block.split, column);
 #pragma unroll
-            for (int b = 0; b < ROWS; ++b)
-                put(block.row0 + b, block.output0 + o * THREADS + (int)threadIdx.x, sum[o][b]);
+            for (int b = 0; b < ROWS; ++b) put(block.row0 + b, column, sum[o][b] + last);
+        }
     });
 }
 
@@ -86,12 +87,6 @@ __device__ inline void forward_fma(const Matrix x, const NodeSet in, const NodeS
     };
 
     Product product;
-#pragma unroll
-    for (int c = 0; c < PER_THREAD_COLUMNS; ++c) {
-        T start = output.start(block.split, block.output0 + Product::column(c));
-#pragma unroll
-        for (int r = 0; r < PER_THREAD_ROWS; ++r) product.sum[r][c] = start;
-    }
     stage(0, block.first);
     for (int i0 = block.first, buffer = 0; i0 < block.last; i0 += DEPTH, buffer ^= 1) {
         wait_for_copies<0>();
@@ -106,10 +101,13 @@ __device__ inline void forward_fma(const Matrix x, const NodeSet in, const NodeS
     }
     output.store(block.split, [&](auto put) {
 #pragma unroll
-        for (int r = 0; r < PER_THREAD_ROWS; ++r)
+        for (int c = 0; c < PER_THREAD_COLUMNS; ++c) {
+            int column = block.output0 + Product::column(c);
+            T last = output.last_term(block.split, column);
 #pragma unroll
-            for (int c = 0; c < PER_THREAD_COLUMNS; ++c)
-                put(block.row0 + Product::row(r), block.output0 + Product::column(c), product.sum[r][c]);
+            for (int r = 0; r < PER_THREAD_ROWS; ++r)
+                put(block.row0 + Product::row(r), column, product.sum[r][c] + last);
+        }
     });
 }
 
