@@ -121,7 +121,7 @@ def product_tile(family: str, arithmetic: str, batch: int, components: int) -> P
     """The tile of the product for ``batch`` rows and particles of ``components`` = n + d numbers."""
     by_components = PRODUCT_TILES if components <= FEW_COMPONENTS else MANY_COMPONENTS_PRODUCT_TILES
     tiles = by_components[family][arithmetic]
-    return next((tile for tile in tiles if tile.BB >= batch), tiles[-1])
+    return next((tile for tile in tiles if batch <= tile.BB), tiles[-1])
 
 
 def moment_tile(family: str, arithmetic: str, merged: bool, split_tile: bool, width: int) -> GradientTile:
