@@ -53,7 +53,7 @@ PRODUCTS = [
 GRADIENTS = [
     Configuration(90, "bfloat16", 128, 2, 13.0),
     Configuration(90, "bfloat16", 1024, 3, 16.2),
-    Configuration(90, "float16", 128, 3, 21.0),
+    Configuration(90, "float16", 128, 3, 26.0),
     Configuration(90, "bfloat16", 128, 2, 22.5, potential="lorentzian"),
     Configuration(90, "float32", 128, 3, 27.5, input_precision="bf16x3"),
     Configuration(90, "float32", 128, 2, 66.0, input_precision="ieee"),
