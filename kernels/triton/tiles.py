@@ -86,7 +86,7 @@ MANY_COMPONENTS_PRODUCT_TILES["consumer blackwell"] = MANY_COMPONENTS_PRODUCT_TI
 GRADIENT_TILES: dict[str, dict[str, GradientTile]] = {
     "hopper": {
         "merged rounded": GradientTile(128, 128, 32, 8, 3),
-        "merged split": GradientTile(128, 128, 32, 8, 3),
+        "merged split": GradientTile(128, 64, 32, 8, 3),
         "merged halves": GradientTile(128, 64, 32, 8, 3),
         "moments rounded": GradientTile(128, 64, 32, 8, 3),
         "moments split": GradientTile(128, 64, 16, 8, 3),
