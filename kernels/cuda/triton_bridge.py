@@ -1,6 +1,6 @@
 """CuPy arrays through the Triton kernels: looked at in place by DLPack, on CuPy's device and stream."""
 
-from __future__ import annotations
+from __future__ import importlib
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,10 +43,9 @@ def backward(
 
 def _triton_room() -> Any:
     try:
-        from pn_gpu.kernels import triton as room
+        return importlib.import_module("pn_gpu.kernels.triton")
     except ImportError as error:
         raise RuntimeError(f"PN_GPU_CUPY_TRITON=1 needs torch and Triton, which cannot be imported: {error}") from error
-    return room
 
 
 @contextmanager
