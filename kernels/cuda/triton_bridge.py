@@ -1,7 +1,8 @@
 """CuPy arrays through the Triton kernels: looked at in place by DLPack, on CuPy's device and stream."""
 
-from __future__ import importlib
+from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
