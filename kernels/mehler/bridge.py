@@ -12,8 +12,8 @@ from pn_gpu.kernels import mehler
 from pn_gpu.kernels import numpy as direct_room
 from pn_gpu.kernels.gradient import OperatorGradient
 from pn_gpu.kernels.mehler.expansion import Approximation
-from pn_gpu.kernels.mehler.outside import Direct
 from pn_gpu.kernels.potentials import Potential
+from pn_gpu.kernels.room import Room
 
 Array = Any
 
@@ -27,7 +27,7 @@ def forward(
     bias: Array | None,
     potential: Potential,
     approximation: Approximation,
-    direct: Direct,
+    direct: Room,
 ) -> Array:
     """`pn_gpu.kernels.mehler.forward` for arrays of the library of ``x``; ``direct`` is that of NumPy."""
     arrays = _view(x), _view(r_in), _view(v_in), _view(r_out), _view(v_out), None if bias is None else _view(bias)
@@ -45,7 +45,7 @@ def backward(
     need_dx: bool,
     need_particles: bool,
     approximation: Approximation,
-    direct: Direct,
+    direct: Room,
 ) -> OperatorGradient:
     """`pn_gpu.kernels.mehler.backward` for arrays of the library of ``x``; ``direct`` is that of NumPy."""
     arrays = _view(dz), _view(x), _view(r_in), _view(v_in), _view(r_out), _view(v_out)
