@@ -4,32 +4,48 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import sys
 
-# A benchmark is a module of this package with HELP, add_arguments(parser) and run(options).
-BENCHMARKS = ("operator", "step", "memory", "mnist", "wide", "table1", "gpu")
+# A benchmark is a module of this package with add_arguments(parser) and run(options).
+BENCHMARKS = {
+    "operator": "forward and backward beside the products with a stored W",
+    "step": "a training step beside plain torch",
+    "memory": "peak memory beyond inputs, outputs and gradients",
+    "mnist": "time of an epoch beside torch, and test accuracy",
+    "wide": "wide layers by the Mehler method beside dense products",
+    "table1": "the paper's Table 1: accuracy by topology, dimension and recipe",
+    "gpu": "particle layers beside dense ones on a GPU: times, memory, roofline",
+    "cupy": "the CuPy kernels beside cuBLAS on a stored W",
+}
+
+DESCRIPTION = """\
+Speed and memory, as ratios of providers measured side by side in one run.
+
+{names}
+
+Run on an otherwise idle machine. `python -m bench NAME --help` lists the options of one.
+"""
 
 
-def main() -> None:
-    """Parse the command line and run one benchmark."""
-    parser = argparse.ArgumentParser(
+def main() -> int:
+    """Parse the command line and run one benchmark; only its own libraries are imported."""
+    names = "\n".join(f"  {name:<10}{text}" for name, text in BENCHMARKS.items())
+    chooser = argparse.ArgumentParser(
         prog="python -m bench",
-        description="Speed and memory, as ratios of providers measured side by side in one run.",
-        epilog="Run on an otherwise idle machine. 'python -m bench NAME --help' lists the options of one.",
+        description=DESCRIPTION.format(names=names),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="benchmark", required=True, metavar="NAME")
-    for name in BENCHMARKS:
-        module = importlib.import_module(f"bench.{name}")
-        command = commands.add_parser(
-            name,
-            help=module.HELP,
-            description=module.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        module.add_arguments(command)
-        command.set_defaults(run=module.run)
-    options = parser.parse_args()
-    options.run(options)
+    chooser.add_argument("name", choices=BENCHMARKS, metavar="NAME")
+    name = chooser.parse_args(sys.argv[1:2]).name
+    module = importlib.import_module(f"bench.{name}")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m bench {name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    return module.run(parser.parse_args(sys.argv[2:])) or 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

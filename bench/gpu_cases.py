@@ -85,6 +85,7 @@ def contenders(case: Case, dims: list[int], compiled: bool) -> Iterator[Contende
     yield Contender("linear", _dense)
     for dim in dims:
         yield Contender("particles", _particles(dim, PRECISIONS[case.dtype][1]), dim)
+    yield Contender("particles auto", _layer(ParticleLinear, dims[0], method="auto"), dims[0])
     if case.dtype == "tf32":
         yield Contender("particles bf16x3", _particles(dims[-1], "bf16x3"), dims[-1])
     for dim in dims:
@@ -113,7 +114,7 @@ def _layer(kind: type[ParticleLinear], dim: int, **options: Any) -> Callable[[Ca
 
 
 def _particles(dim: int, precision: str | None) -> Callable[[Case, torch.device], nn.Module]:
-    return _layer(ParticleLinear, dim, input_precision=precision)
+    return _layer(ParticleLinear, dim, input_precision=precision, method="direct")
 
 
 def _compiled(case: Case, dim: int) -> Iterator[Contender]:

@@ -127,6 +127,8 @@ def _plot(rows: list[Row], quantity: str, meaning: str, path: Path) -> None:
             axis.set(xscale="log", yscale="log", title=f"{dtype} {phase}", xlabel="batch", ylabel=meaning)
             if quantity == "speed_to_linear":
                 axis.axhline(1, color="black", linewidth=0.5)
-    axes[0][-1].legend(fontsize=5, loc="upper left", bbox_to_anchor=(1, 1))
+    lines = {str(line.get_label()): line for axis in figure.axes for line in axis.get_lines()}
+    shown = [label for label in lines if not label.startswith("_")]
+    figure.legend([lines[label] for label in shown], shown, fontsize=6, loc="outside right upper")
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -21,9 +21,6 @@ MB = 2**20
 Row = Mapping[str, object]
 
 
-# ---- time
-
-
 def interleave(providers: Mapping[str, Callable[[], object]], seconds: float, least: int = 5) -> dict[str, np.ndarray]:
     """Times of every provider, taken in turn so that all meet the same disturbances.
 
@@ -66,9 +63,6 @@ def ratio(ours: np.ndarray, theirs: np.ndarray) -> dict[str, object]:
     }
 
 
-# ---- memory
-
-
 def traced_peak(function: Callable[[], Sequence[np.ndarray]]) -> float:
     """MB of NumPy arrays allocated at the worst moment, less the arrays returned."""
     tracemalloc.start()
@@ -104,9 +98,6 @@ def _peak_bytes() -> int:
         return 1024 * next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
     except (OSError, StopIteration):
         return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-# ---- report
 
 
 def machine() -> dict[str, object]:

@@ -12,8 +12,9 @@ export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 python=${PYTHON:-python3}
 mkdir -p "$OUT"
 OUT=$(cd "$OUT" && pwd)
-summary=$OUT/summary.txt
+summary=$OUT/summary.txt log=$OUT/log.txt
 : >"$summary"
+: >"$log"
 failures=0
 
 # Seconds that each part may take; together under ten minutes.
@@ -23,11 +24,11 @@ note() { # what came of a part
     printf '%-14s %s\n' "$1" "$2" | tee -a "$summary"
 }
 
-part() { # part NAME SECONDS FILE COMMAND...: run with a limit, log to FILE, go on whatever comes
-    local name=$1 limit=$2 log=$3 start=$SECONDS status
-    shift 3
-    echo "== $name"
-    timeout --kill-after=10 "$limit" "$@" 2>&1 | tee "$log"
+part() { # part NAME SECONDS COMMAND...: run with a limit, append to the log, go on whatever comes
+    local name=$1 limit=$2 start=$SECONDS status
+    shift 2
+    echo "== $name" | tee -a "$log"
+    timeout --kill-after=10 "$limit" "$@" 2>&1 | tee -a "$log"
     status=${PIPESTATUS[0]}
     if ((status == 0)); then
         note "$name" "ok, $((SECONDS - start)) s"
@@ -35,9 +36,9 @@ part() { # part NAME SECONDS FILE COMMAND...: run with a limit, log to FILE, go 
     fi
     failures=$((failures + 1))
     if ((status == 124 || status == 137)); then
-        note "$name" "FAILED: took longer than $limit s, see $(basename "$log")"
+        note "$name" "FAILED: took longer than $limit s"
     else
-        note "$name" "FAILED with exit code $status, see $(basename "$log")"
+        note "$name" "FAILED with exit code $status, see log.txt"
     fi
 }
 
@@ -58,28 +59,28 @@ case ${1:-} in
         ;;
 esac
 
-part versions 20 "$OUT/environment.txt" "$python" -m bench.gpu_environment
+part versions 20 "$python" -m bench.gpu_environment
 
 if ((${#dry[@]})); then
-    part tests "$tests_limit" "$OUT/tests.txt" "$python" -m pytest tests/nn -m gpu -q -p no:cacheprovider
+    part tests "$tests_limit" "$python" -m pytest tests/nn -m gpu -q -p no:cacheprovider
 else
-    part tests "$tests_limit" "$OUT/tests.txt" "$python" -m pytest tests -m gpu -q -p no:cacheprovider
+    part tests "$tests_limit" "$python" -m pytest tests -m gpu -q -p no:cacheprovider
 fi
 
 if sanitizer=$(find_sanitizer) && [[ $device == cuda ]]; then
-    PYTORCH_NO_CUDA_MEMORY_CACHING=1 part sanitizer "$sanitizer_limit" "$OUT/sanitizer.txt" \
+    PYTORCH_NO_CUDA_MEMORY_CACHING=1 part sanitizer "$sanitizer_limit" \
         "$sanitizer" --tool memcheck --error-exitcode 3 "$python" -m bench.gpu_small_case "${small_case[@]}"
 elif [[ $device == cuda ]]; then
     note sanitizer "skipped: compute-sanitizer is not installed (it comes with the CUDA toolkit)"
 else
-    part "small case" "$sanitizer_limit" "$OUT/sanitizer.txt" "$python" -m bench.gpu_small_case "${small_case[@]}"
+    part "small case" "$sanitizer_limit" "$python" -m bench.gpu_small_case "${small_case[@]}"
     note sanitizer "skipped: no CUDA device"
 fi
 
-part times "$times_limit" "$OUT/gpu_log.txt" \
+part times "$times_limit" \
     "$python" -m bench.gpu --output "$OUT" --time-budget "$time_budget" ${dry[@]+"${dry[@]}"}
 
-part overhead 40 "$OUT/gpu_overhead.txt" "$python" -m bench.gpu_overhead --device "$device" --rounds 10
+part overhead 40 "$python" -m bench.gpu_overhead --device "$device" --rounds 10
 
 echo
 cat "$summary"

@@ -28,9 +28,6 @@ def gradient(case: Case, **options) -> pn.OperatorGradient:
     return pn.particle_linear_backward(case.dz, case.x, *case.particles, **options)
 
 
-# ---- shapes
-
-
 @pytest.mark.parametrize("leading", [(), (4,), (2, 3), (2, 0, 3), (0,), (1, 1, 5)])
 def test_leading_dimensions(leading):
     flat = random_case(int(np.prod(leading)), 13, 7)
@@ -58,8 +55,6 @@ def test_dense_weight(potential):
 def test_all_built_in_potentials_have_an_oracle():
     assert set(oracle.POTENTIALS) <= set(potentials.names())
 
-
-# ---- properties
 
 sizes = st.tuples(st.integers(1, 5), st.integers(1, 40), st.integers(1, 40), st.integers(1, 4), st.integers(1, 4))
 seeds = st.integers(0, 2**32 - 1)
@@ -146,8 +141,6 @@ def test_any_size_agrees_with_the_formula(size, seed, dtype, potential):
     assert error < {"float32": 1e-5, "float64": 1e-13}[dtype]
 
 
-# ---- libraries
-
 OTHER_LIBRARIES = ["torch", "array_api_strict"]
 
 
@@ -175,15 +168,12 @@ def test_torch_tensors_are_not_copied(monkeypatch):
 
     seen = []
     forward = bridge.room.forward
-    monkeypatch.setattr(bridge.room, "forward", lambda *a: seen.extend(a) or forward(*a))
+    monkeypatch.setattr(bridge.room, "forward", lambda *a, **k: seen.extend(a) or forward(*a, **k))
     case = random_case(6, 40, 30)
     theirs = Case(*(torch.asarray(a) for a in case))
     bridge.forward(theirs.x, *theirs.particles, theirs.bias, potentials.get("gaussian"))
     pointers = [t.data_ptr() for t in (theirs.x, *theirs.particles, theirs.bias)]
     assert [a.ctypes.data for a in seen[:6]] == pointers
-
-
-# ---- a potential of the user's
 
 
 def test_a_registered_potential():
@@ -213,8 +203,6 @@ def test_registering_something_else_is_an_error():
     with pytest.raises(TypeError, match="Potential"):
         potentials.register(lambda s: s)
 
-
-# ---- errors
 
 GOOD = {name: getattr(random_case(4, 13, 7), name) for name in ("x", "r_in", "v_in", "r_out", "v_out", "bias", "dz")}
 

@@ -120,8 +120,8 @@ class CupyRuntime:
         if name == "bfloat16" and self._capability < (8, 0):
             major, minor = self._capability
             raise TypeError(
-                f"x: got dtype bfloat16, which needs compute capability 8.0 or higher; this device has {major}.{minor}: "
-                "use float16 or float32"
+                f"x: got dtype bfloat16, which needs compute capability 8.0 or higher; this device has "
+                f"{major}.{minor}: use float16 or float32"
             )
         if self._capability < (7, 5):
             major, minor = self._capability

@@ -22,9 +22,8 @@ __device__ inline void forward_few(const Matrix x, const NodeSet in, const NodeS
 #pragma unroll
     for (int o = 0; o < OUTPUTS; ++o) {
         own[o] = out.load(block.output0 + o * THREADS + threadIdx.x);
-        T start = output.start(block.split, block.output0 + o * THREADS + threadIdx.x);
 #pragma unroll
-        for (int b = 0; b < ROWS; ++b) sum[o][b] = start;
+        for (int b = 0; b < ROWS; ++b) sum[o][b] = 0;
     }
 
     auto stage = [&](int buffer, int i0) {
@@ -53,10 +52,12 @@ __device__ inline void forward_few(const Matrix x, const NodeSet in, const NodeS
     }
     output.store(block.split, [&](auto put) {
 #pragma unroll
-        for (int o = 0; o < OUTPUTS; ++o)
+        for (int o = 0; o < OUTPUTS; ++o) {
+            int column = block.output0 + o * THREADS + (int)threadIdx.x;
+            T last = output.last_term(block.split, column);
 #pragma unroll
-            for (int b = 0; b < ROWS; ++b)
-                put(block.row0 + b, block.output0 + o * THREADS + (int)threadIdx.x, sum[o][b]);
+            for (int b = 0; b < ROWS; ++b) put(block.row0 + b, column, sum[o][b] + last);
+        }
     });
 }
 
@@ -69,12 +70,13 @@ __device__ inline void forward_fma(const Matrix x, const NodeSet in, const NodeS
     __shared__ __align__(16) T x_tile[2][DEPTH][ROWS + PAD];
     __shared__ __align__(16) T w_tile[DEPTH][COLUMNS];
     __shared__ ParticleTile<DEPTH> particles[2];
+    __shared__ ParticleTile<COLUMNS> own_particles;
     const ForwardBlock block(output.batch, in.count, out.count, output.splits, ROWS, COLUMNS, DEPTH);
 
-    // A thread makes weights of one output only, so that particle stays in its registers.
+    // A thread makes weights of one output only. That particle waits in shared memory: the product needs the registers.
     static_assert(THREADS % COLUMNS == 0 && DEPTH % (THREADS / COLUMNS) == 0, "whole columns of weights");
     const int w_column = threadIdx.x % COLUMNS;
-    const Particle own = out.load(block.output0 + w_column);
+    own_particles.stage(out, block.output0, THREADS);
 
     auto stage = [&](int buffer, int i0) {
         if (i0 < block.last) {
@@ -85,18 +87,13 @@ __device__ inline void forward_fma(const Matrix x, const NodeSet in, const NodeS
     };
 
     Product product;
-#pragma unroll
-    for (int c = 0; c < PER_THREAD_COLUMNS; ++c) {
-        T start = output.start(block.split, block.output0 + Product::column(c));
-#pragma unroll
-        for (int r = 0; r < PER_THREAD_ROWS; ++r) product.sum[r][c] = start;
-    }
     stage(0, block.first);
     for (int i0 = block.first, buffer = 0; i0 < block.last; i0 += DEPTH, buffer ^= 1) {
         wait_for_copies<0>();
         __syncthreads();
         stage(buffer ^ 1, i0 + DEPTH);
-#pragma unroll
+        const Particle own = own_particles[w_column];
+#pragma unroll 2
         for (int k = threadIdx.x / COLUMNS; k < DEPTH; k += THREADS / COLUMNS)
             w_tile[k][w_column] = weight(particles[buffer][k], own);
         __syncthreads();
@@ -104,10 +101,13 @@ __device__ inline void forward_fma(const Matrix x, const NodeSet in, const NodeS
     }
     output.store(block.split, [&](auto put) {
 #pragma unroll
-        for (int r = 0; r < PER_THREAD_ROWS; ++r)
+        for (int c = 0; c < PER_THREAD_COLUMNS; ++c) {
+            int column = block.output0 + Product::column(c);
+            T last = output.last_term(block.split, column);
 #pragma unroll
-            for (int c = 0; c < PER_THREAD_COLUMNS; ++c)
-                put(block.row0 + Product::row(r), block.output0 + Product::column(c), product.sum[r][c]);
+            for (int r = 0; r < PER_THREAD_ROWS; ++r)
+                put(block.row0 + Product::row(r), column, product.sum[r][c] + last);
+        }
     });
 }
 

@@ -32,12 +32,10 @@ __device__ inline void forward_mma(const Matrix x, const NodeSet in, const NodeS
     for (int f = 0; f < FRAGMENTS; ++f) {
         own[f][0] = out.load(output0 + f * 16 + group);
         own[f][1] = out.load(output0 + f * 16 + group + 8);
-        T start[2] = {output.start(block.split, output0 + f * 16 + group),
-                      output.start(block.split, output0 + f * 16 + group + 8)};
 #pragma unroll
         for (int c = 0; c < ROWS / 8; ++c)
 #pragma unroll
-            for (int e = 0; e < 4; ++e) sum[f][c][e] = start[e / 2];
+            for (int e = 0; e < 4; ++e) sum[f][c][e] = 0;
     }
 
     auto stage = [&](int buffer, int i0) {
@@ -80,12 +78,15 @@ __device__ inline void forward_mma(const Matrix x, const NodeSet in, const NodeS
     }
     output.store(block.split, [&](auto put) {
 #pragma unroll
-        for (int f = 0; f < FRAGMENTS; ++f)
+        for (int f = 0; f < FRAGMENTS; ++f) {
+            const int column = output0 + f * 16 + group;
+            const T last[2] = {output.last_term(block.split, column), output.last_term(block.split, column + 8)};
 #pragma unroll
             for (int c = 0; c < ROWS / 8; ++c)
 #pragma unroll
                 for (int e = 0; e < 4; ++e)
-                    put(block.row0 + c * 8 + 2 * in_group + e % 2, output0 + f * 16 + group + e / 2 * 8, sum[f][c][e]);
+                    put(block.row0 + c * 8 + 2 * in_group + e % 2, column + e / 2 * 8, sum[f][c][e] + last[e / 2]);
+        }
     });
 }
 

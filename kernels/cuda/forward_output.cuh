@@ -34,8 +34,8 @@ struct ForwardOutput {
     int outputs;
     int splits;
 
-    // What a sum starts from: the bias, in one of the parts.
-    __device__ T start(int split, int output) const {
+    // What is added to a sum at the end: the bias, in one of the parts.
+    __device__ T last_term(int split, int output) const {
         return bias && split == 0 && output < outputs ? bias[output] : T(0);
     }
 

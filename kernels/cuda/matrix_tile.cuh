@@ -43,6 +43,7 @@ __device__ inline void stage_tile(Scalar (&tile)[ROWS][STRIDE], const Matrix& ma
 // tile[COLUMNS][STRIDE] = the transpose of matrix[row0 ..][column0 ..], ROWS of it.
 template <int ROWS, int COLUMNS, int STRIDE>
 __device__ inline void stage_transposed(T (&tile)[COLUMNS][STRIDE], const Matrix& matrix, int row0, int column0, int threads) {
+#pragma unroll 2
     for (int e = threadIdx.x; e < ROWS * COLUMNS; e += threads) {
         int row = e / COLUMNS, column = e % COLUMNS;
         if (row0 + row < matrix.rows && column0 + column < matrix.columns) {

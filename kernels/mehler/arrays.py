@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import array_api_compat as compat
 import numpy as np
@@ -18,7 +18,6 @@ from pn_gpu.kernels.numpy.threads import num_threads, parallel_map
 from pn_gpu.kernels.numpy.tiles import BLAS_SERIAL_WORK
 
 Array = Any
-Result = TypeVar("Result")
 
 # What one chunk touches, most of it at different times, against a core's L2 cache; fewer calls count as well.
 CACHE_BYTES = 4 << 20
@@ -27,6 +26,13 @@ SHORTEST_CHUNK, LONGEST_CHUNK = 512, 2048
 MOST_KEPT_BYTES = 16 << 20
 
 _own = threading.local()
+
+
+class Job(NamedTuple):
+    """A function of some chunks of a node set, and all the chunks it is for."""
+
+    function: Callable[[list[slice]], Any]
+    chunks: list[slice]
 
 
 class Library:
@@ -113,14 +119,22 @@ class Library:
                 _own.scratch = kept
         return kept[: size * self.itemsize].view(self.dtype)
 
-    def map_groups(self, function: Callable[[list[slice]], Result], chunks: list[slice]) -> list[Result]:
-        """``function`` of the chunks, dealt out to the threads on NumPy, else all at once."""
-        if not chunks:
-            return []
-        if not self.is_numpy:
-            return [function(chunks)]
-        groups = [chunks[start :: num_threads()] for start in range(min(num_threads(), len(chunks)))]
-        return parallel_map(function, groups, BLAS_SERIAL_WORK)
+    def run(self, *jobs: Job) -> list[list[Array]]:
+        """What every job returns for its groups of chunks: on NumPy dealt out to the threads, all jobs at once."""
+        share = num_threads() if self.is_numpy else 1
+        tasks = [
+            (position, job.function, job.chunks[start::share])
+            for position, job in enumerate(jobs)
+            for start in range(min(share, len(job.chunks)))
+        ]
+        if self.is_numpy:
+            done = parallel_map(lambda task: task[1](task[2]), tasks, BLAS_SERIAL_WORK)
+        else:
+            done = [function(chunks) for _, function, chunks in tasks]
+        results: list[list[Array]] = [[] for _ in jobs]
+        for (position, _, _), result in zip(tasks, done, strict=True):
+            results[position].append(result)
+        return results
 
     def chunks(self, length: int, rows: int, batch: int, budget: int) -> list[slice]:
         """Slices that cover ``range(length)``, on NumPy short enough for the cache.

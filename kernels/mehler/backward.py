@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pn_gpu.kernels.gradient import OperatorGradient
-from pn_gpu.kernels.mehler.arrays import Library
+from pn_gpu.kernels.mehler.arrays import Job, Library
 from pn_gpu.kernels.mehler.expansion import Approximation
 from pn_gpu.kernels.mehler.features import NodeFeatures
 from pn_gpu.kernels.mehler.forward import FEATURE_BUDGET, project
@@ -33,20 +33,23 @@ def backward(
     library = Library(x, r_in)
     inputs = NodeFeatures(library, approximation.expansion, r_in, v_in, approximation.outside_in)
     outputs = NodeFeatures(library, approximation.expansion, r_out, v_out, approximation.outside_out)
-    dy = project(library, dz, outputs, budget)  # [d P, B]
     dx = library.empty(*x.shape, dtype=library.product_dtype) if need_dx else None
     dr_in = dv_in = dr_out = dv_out = None
     if need_particles:
-        dr_in, dv_in = _node_gradient(library, inputs, dy, x, dx, budget)
-        y = project(library, x, inputs, budget)  # [d P, B]
-        dr_out, dv_out = _node_gradient(library, outputs, y, dz, None, budget)
+        y, dy = project(library, budget, (x, inputs), (dz, outputs))  # [d P, B]
+        dr_in, dv_in, dr_out, dv_out = (library.empty(*a.shape, dtype=a.dtype) for a in (r_in, v_in, r_out, v_out))
+        library.run(
+            _node_gradient(library, inputs, dy, x, dx, dr_in, dv_in, budget),
+            _node_gradient(library, outputs, y, dz, None, dr_out, dv_out, budget),
+        )
     elif dx is not None:
-        _fill_products(library, inputs, dy, dx, budget)
+        (dy,) = project(library, budget, (dz, outputs))
+        library.run(_products(library, inputs, dy, dx, budget))
     gradient = OperatorGradient(dx, dr_in, dv_in, dr_out, dv_out, library.xp.sum(dz, axis=0, dtype=dz.dtype))
     return add_outside_backward(gradient, dz, x, r_in, v_in, r_out, v_out, potential, approximation, direct)
 
 
-def _fill_products(library: Library, nodes: NodeFeatures, y: Array, products: Array, budget: int) -> None:
+def _products(library: Library, nodes: NodeFeatures, y: Array, products: Array, budget: int) -> Job:
     """Write y^T A^T [B, N] to ``products``, for y [d P, B]."""
 
     def run(chunks: list[slice]) -> None:
@@ -56,17 +59,14 @@ def _fill_products(library: Library, nodes: NodeFeatures, y: Array, products: Ar
             folded = nodes.fold(phi, nodes.dipoles(chunk), work)
             library.matmul(library.xp.matrix_transpose(y), folded, products[:, chunk])
 
-    library.map_groups(run, library.chunks(products.shape[1], nodes.rows, products.shape[0], budget))
+    return Job(run, library.chunks(products.shape[1], nodes.rows, products.shape[0], budget))
 
 
 def _node_gradient(
-    library: Library, nodes: NodeFeatures, y: Array, x: Array, dx: Array | None, budget: int
-) -> tuple[Array, Array]:
-    """dr [N, n] and dv [N, d] of the node set with inputs x [B, N], for y [d P, B] of the other; fills
-    ``dx``."""
+    library: Library, nodes: NodeFeatures, y: Array, x: Array, dx: Array | None, dr: Array, dv: Array, budget: int
+) -> Job:
+    """Fill dr [N, n] and dv [N, d] of the node set with inputs x [B, N], for y [d P, B] of the other, and ``dx``."""
     xp = library.xp
-    dr = library.empty(*nodes.r.shape, dtype=nodes.r.dtype)
-    dv = library.empty(*nodes.v.shape, dtype=nodes.v.dtype)
     features = nodes.expansion.num_features
 
     def run(chunks: list[slice]) -> None:
@@ -87,5 +87,4 @@ def _node_gradient(
             dr[chunk, :] = library.cast(xp.matrix_transpose(dr_columns), dr.dtype)
             dv[chunk, :] = library.cast(xp.matrix_transpose(dv_columns), dv.dtype)
 
-    library.map_groups(run, library.chunks(x.shape[1], nodes.rows, x.shape[0], budget))
-    return dr, dv
+    return Job(run, library.chunks(x.shape[1], nodes.rows, x.shape[0], budget))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pn_gpu.kernels.mehler.arrays import Library, total
+from pn_gpu.kernels.mehler.arrays import Job, Library, total
 from pn_gpu.kernels.mehler.expansion import Approximation
 from pn_gpu.kernels.mehler.features import NodeFeatures
 from pn_gpu.kernels.mehler.outside import Direct, add_outside_forward
@@ -33,7 +33,7 @@ def forward(
     library = Library(x, r_in)
     inputs = NodeFeatures(library, approximation.expansion, r_in, v_in, approximation.outside_in)
     outputs = NodeFeatures(library, approximation.expansion, r_out, v_out, approximation.outside_out)
-    y = project(library, x, inputs, budget)  # [d P, B]
+    (y,) = project(library, budget, (x, inputs))  # [d P, B]
     if bias is not None:  # one more feature, which is 1 for the inputs: cheaper than a pass over z
         y = library.xp.concat([y, library.xp.ones_like(y[:1, :])])
     z = library.empty(x.shape[0], r_out.shape[0], dtype=library.product_dtype)
@@ -45,14 +45,20 @@ def forward(
             folded = outputs.fold(phi, outputs.dipoles(chunk), work, None if bias is None else bias[chunk])
             library.matmul(library.xp.matrix_transpose(y), folded, z[:, chunk])
 
-    library.map_groups(make_columns, library.chunks(r_out.shape[0], outputs.rows, x.shape[0], budget))
+    library.run(Job(make_columns, library.chunks(r_out.shape[0], outputs.rows, x.shape[0], budget)))
     return add_outside_forward(z, x, r_in, v_in, r_out, v_out, bias, potential, approximation, direct)
 
 
-def project(library: Library, x: Array, nodes: NodeFeatures, budget: int) -> Array:
-    """(x A)^T [d P, B] for x [B, N]: all that the other node set needs to know."""
-    rows = nodes.dim * nodes.expansion.num_features
+def project(library: Library, budget: int, *pairs: tuple[Array, NodeFeatures]) -> list[Array]:
+    """(x A)^T [d P, B] for each x [B, N] and its node set: all that the other node set needs to know."""
+    parts = library.run(*(_projection(library, x, nodes, budget) for x, nodes in pairs))
+    return [
+        total(part, library.zeros(nodes.dim * nodes.expansion.num_features, x.shape[0], dtype=library.product_dtype))
+        for part, (x, nodes) in zip(parts, pairs, strict=True)
+    ]
 
+
+def _projection(library: Library, x: Array, nodes: NodeFeatures, budget: int) -> Job:
     def sum_chunks(chunks: list[slice]) -> Array:
         work = nodes.make_workspace(chunks[0].stop - chunks[0].start)
         y = None
@@ -63,6 +69,4 @@ def project(library: Library, x: Array, nodes: NodeFeatures, budget: int) -> Arr
             y = part if y is None else y + part
         return y
 
-    chunks = library.chunks(x.shape[1], nodes.rows, x.shape[0], budget)
-    nothing = library.zeros(rows, x.shape[0], dtype=library.product_dtype)
-    return total(library.map_groups(sum_chunks, chunks), nothing)
+    return Job(sum_chunks, library.chunks(x.shape[1], nodes.rows, x.shape[0], budget))

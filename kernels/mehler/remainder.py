@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pn_gpu.kernels.mehler.arrays import Library
+from pn_gpu.kernels.mehler.arrays import Job, Library
 from pn_gpu.kernels.mehler.expansion import Expansion, make_expansion, ranked_degrees
 from pn_gpu.kernels.mehler.features import NodeFeatures
 
@@ -134,7 +134,7 @@ def remainder(expansion: Expansion, nodes: Nodes) -> Remainder:
             result.e[chunk] = result.rest[chunk] + library.sum_of_products(psi, psi)
             result.shell[chunk] = shell_values(psi, nodes.v[chunk])
 
-    library.map_groups(run, library.chunks(count, features.rows, 0, 64 << 20))
+    library.run(Job(run, library.chunks(count, features.rows, 0, 64 << 20)))
     np.clip(result.e, ROUNDING, 1, out=result.e)
     np.clip(result.rest, ROUNDING, 1, out=result.rest)
     return result

@@ -125,12 +125,15 @@ def _from_differences(
         DERIVATIVE=functions.derivative,
         **_launch_options(tile, arithmetic),
     )
-    gradients: list[Any] = []
-    for sums, size in ((sums_in, tables.size_in), (sums_out, tables.size_out)):
-        total = sums[:, :, :size].sum(dim=0).T  # [N, n + d]
-        # The differences that were summed are scaled as the positions in the tables are.
-        gradients += [total[:, :n] * (2 / tables.position_scale), total[:, n:].contiguous()]
-    return tuple(gradients)  # type: ignore[return-value]
+    return (*_gradient_from_sums(sums_in, tables), *_gradient_from_sums(sums_out, tables.exchanged()))
+
+
+def _gradient_from_sums(sums: Any, tables: ParticleTables) -> tuple[Any, Any]:
+    """Gradients of the input particles of ``tables`` from their slabs of summed differences."""
+    total = sums[:, :, : tables.size_in].sum(dim=0).T  # [N, n + d]
+    # The differences that were summed are scaled as the positions in the tables are.
+    dr = total[:, : tables.n] * (2 / tables.position_scale)
+    return dr.contiguous(), total[:, tables.n :].contiguous()
 
 
 class MomentTable(NamedTuple):

@@ -113,9 +113,7 @@ BUILT_IN = {
     "gaussian": PairwiseFunctions(gaussian, gaussian_derivative, math.sqrt(math.log2(math.e)), True, True),
     "exponential": PairwiseFunctions(exponential, exponential_derivative, 1.0, False, False),
     "lorentzian": PairwiseFunctions(lorentzian, lorentzian_derivative, 1.0, True, False),
-    "inverse_multiquadric": PairwiseFunctions(
-        inverse_multiquadric, inverse_multiquadric_derivative, 1.0, True, False
-    ),
+    "inverse_multiquadric": PairwiseFunctions(inverse_multiquadric, inverse_multiquadric_derivative, 1.0, True, False),
     "triangle": PairwiseFunctions(triangle, triangle_derivative, 1.0, False, False),
     "wendland_c2": PairwiseFunctions(wendland_c2, wendland_c2_derivative, 1.0, True, False),
 }

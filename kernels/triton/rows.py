@@ -11,8 +11,8 @@ import triton.language as tl
 
 # Readable columns come in multiples of this: every load is then a whole 16-byte vector.
 VECTOR = 16
-# A copy is padded with zeros to a multiple of the longest step over columns.
-PADDING = 128
+# A copy is padded with zeros to a multiple of the longest step of the product over its inputs.
+PADDING = 64
 
 
 @dataclass(frozen=True)

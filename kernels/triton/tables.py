@@ -137,9 +137,7 @@ def make_tables(r_in: Any, v_in: Any, r_out: Any, v_out: Any, position_scale: fl
         BLOCK=BLOCK,
         num_warps=4,
     )
-    return ParticleTables(
-        table, table[:, padded_in:], n, d, size_in, size_out, padded_in, padded_out, position_scale
-    )
+    return ParticleTables(table, table[:, padded_in:], n, d, size_in, size_out, padded_in, padded_out, position_scale)
 
 
 def _padded(size: int) -> int:

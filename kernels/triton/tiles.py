@@ -86,7 +86,7 @@ MANY_COMPONENTS_PRODUCT_TILES["consumer blackwell"] = MANY_COMPONENTS_PRODUCT_TI
 GRADIENT_TILES: dict[str, dict[str, GradientTile]] = {
     "hopper": {
         "merged rounded": GradientTile(128, 128, 32, 8, 3),
-        "merged split": GradientTile(128, 128, 32, 8, 3),
+        "merged split": GradientTile(128, 64, 32, 8, 3),
         "merged halves": GradientTile(128, 64, 32, 8, 3),
         "moments rounded": GradientTile(128, 64, 32, 8, 3),
         "moments split": GradientTile(128, 64, 16, 8, 3),
@@ -121,7 +121,7 @@ def product_tile(family: str, arithmetic: str, batch: int, components: int) -> P
     """The tile of the product for ``batch`` rows and particles of ``components`` = n + d numbers."""
     by_components = PRODUCT_TILES if components <= FEW_COMPONENTS else MANY_COMPONENTS_PRODUCT_TILES
     tiles = by_components[family][arithmetic]
-    return next((tile for tile in tiles if tile.BB >= batch), tiles[-1])
+    return next((tile for tile in tiles if batch <= tile.BB), tiles[-1])
 
 
 def moment_tile(family: str, arithmetic: str, merged: bool, split_tile: bool, width: int) -> GradientTile:

@@ -27,7 +27,7 @@ GAIN_TO_START, GAIN_TO_STAY = 1.5, 1.2
 # A layer of fewer weights takes a millisecond or so by direct: "auto" does not even ask what things cost.
 FEWEST_WEIGHTS = 1 << 18
 # Rough seconds of a search, whatever its size and per particle and feature: a single call has to earn them too.
-SEARCH_SECONDS, SEARCH_SECONDS_PER_VALUE = 2e-2, 1e-8
+SEARCH_SECONDS, SEARCH_SECONDS_PER_VALUE = 4e-2, 1e-8
 # A tolerance below this many machine epsilons of the features is beyond them.
 FEWEST_EPSILONS = 16
 
@@ -232,9 +232,9 @@ def _hopeless(
         return ""
     num_in, num_out, _, dim = layer.sizes
     search = SEARCH_SECONDS + (num_in + num_out) * expected * SEARCH_SECONDS_PER_VALUE
-    # Forward and backward plan once each.
-    step = costs.mehler(layer.batch, num_in, num_out, dim, expected) + 2 * search
-    if step * gain > direct_seconds or (step * 2 * gain > direct_seconds and 2 * search > 0.1 * direct_seconds):
+    step = costs.mehler(layer.batch, num_in, num_out, dim, expected) + search
+    # A search that may end in direct has to be cheap beside it, or its prospects good.
+    if step * gain > direct_seconds or (step * 2 * gain > direct_seconds and search > 0.1 * direct_seconds):
         return f"planning a single call takes {search * 1e3:.0f} ms, too long for its gain"
     return ""
 

@@ -34,7 +34,7 @@ class Plan:
     rtol : float
         Tolerance of |dW|_F / |W|_F, and with it of z and dx for inputs that do not favour the error. The
         gradients are the exact derivatives of what the forward computes; as approximations of the exact
-        layer's, those of dipoles err about as much as z and those of positions 2.5 to 6 times more.
+        layer's, those of dipoles err up to twice as much as z and those of positions 2.5 to 6 times as much.
     sizes : tuple of int
         N, M, n and d.
     batch : int

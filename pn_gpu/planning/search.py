@@ -36,6 +36,8 @@ SAFETY = 0.8
 # Particles that stand for a node set while expansions are compared, and rows and columns of a sampled
 # estimate.
 SUBSAMPLE = 768
+# Particles that stand for a wide node set while its strays are counted.
+PART = 1 << 14
 SAMPLES = 160
 MOST_FEATURES = 4096
 # An expansion that has to leave out more of either node set than this is not considered.
@@ -113,13 +115,40 @@ def find_approximation(
     count = most if guess is None else min(most, guess + guess // 4)
     while True:
         candidates = _Candidates(frame, count, inputs, outputs, rtol, norm)
-        for features in candidates.by_cost(cost):
+        for features in _by_full_cost(candidates, inputs, outputs, rtol, norm, cost):
             found = approximate(candidates.expansion(features), inputs, outputs, rtol, norm)
             if found is not None and found.estimate <= rtol:
                 return found
         if count >= most:
             return None
         count = min(most, 2 * count)
+
+
+def _by_full_cost(
+    candidates: _Candidates,
+    inputs: Nodes,
+    outputs: Nodes,
+    rtol: float,
+    norm: float,
+    cost: Callable[[int, int, int], float],
+) -> list[int]:
+    """Sizes to try, best first: rare strays do not show in the small part of the particles that candidates look at."""
+    sizes = candidates.by_cost(cost)
+    part_in, part_out = (Nodes(_thin(s.r, PART), _thin(s.v, PART)) for s in (inputs, outputs))
+    share_in, share_out = len(part_in.r) / len(inputs.r), len(part_out.r) / len(outputs.r)
+    priced: list[tuple[float, int]] = []
+    for size in sorted(size for size in sizes if size >= sizes[0]):
+        if priced and size > 1.3 * min(priced)[1]:
+            break
+        found = approximate(candidates.expansion(size), part_in, part_out, rtol, norm * math.sqrt(share_in * share_out))
+        if found is None or found.estimate > rtol:
+            continue
+        left_out = len(found.approximation.outside_in), len(found.approximation.outside_out)
+        priced.append((cost(size, round(left_out[0] / share_in), round(left_out[1] / share_out)), size))
+        if not any(left_out):
+            break
+    first = [size for _, size in sorted(priced)]
+    return first + [size for size in sorted(sizes) if size not in first]
 
 
 def approximate(
@@ -212,7 +241,7 @@ class _Candidates:
                 high = middle
             else:
                 low = middle + 1
-        priced = []
+        priced: list[tuple[float, int]] = []
         for k in range(low, len(self.sizes)):
             if priced and self.sizes[k] > MOST_GROWTH * self.sizes[low]:
                 break

@@ -39,7 +39,7 @@ def test_dry_run(tmp_path):
     assert {("linear", "1"), ("particles", "128"), ("particles bf16x3", "1"), ("materialised", "1")} < contenders
     assert all(float(row["median_us"]) > 0 for row in rows if row["status"] == "ok")
     errors = [float(row["error"]) for row in rows if row["error"]]
-    assert len(errors) == 6
+    assert len(errors) == 8
     assert max(errors) < 1e-5
     assert {row["status"] for row in rows if row["contender"] == "keops"} == {"skipped: KeOps computes in fp32"}
     text = (tmp_path / "gpu_table.txt").read_text()

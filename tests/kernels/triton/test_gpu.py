@@ -87,7 +87,9 @@ def test_any_dimension(dim: int, d: int, potential: str) -> None:
     assert {name for name, error in found.items() if error > max(3 * dense[name], FLOAT32_ERROR)} == set()
 
 
-@pytest.mark.parametrize(("dtype", "precision"), [(torch.bfloat16, None), (torch.float32, "ieee"), (torch.float32, "tf32")])
+@pytest.mark.parametrize(
+    ("dtype", "precision"), [(torch.bfloat16, None), (torch.float32, "ieee"), (torch.float32, "tf32")]
+)
 def test_same_bits_every_time(dtype: Any, precision: str | None) -> None:
     call = Call(oracle.random_case(100, 3000, 500, dim=3), dtype, "cuda")
 
@@ -144,9 +146,7 @@ def test_strides(layout: str) -> None:
 
     x, dz = strided(call.x), strided(call.dz)
     want = room.backward(dz.contiguous(), x.contiguous(), *call.particles, GAUSSIAN)
-    assert all(
-        torch.equal(a, b) for a, b in zip(room.backward(dz, x, *call.particles, GAUSSIAN), want, strict=True)
-    )
+    assert all(torch.equal(a, b) for a, b in zip(room.backward(dz, x, *call.particles, GAUSSIAN), want, strict=True))
 
 
 def test_non_finite_inputs_reach_their_outputs_and_no_others() -> None:
