@@ -7,13 +7,13 @@ standard get the same result by assignment.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import array_api_compat as compat
 import numpy as np
 
+from pn_gpu.kernels.numpy.scratch import scratch
 from pn_gpu.kernels.numpy.threads import num_threads, parallel_map
 from pn_gpu.kernels.numpy.tiles import BLAS_SERIAL_WORK
 
@@ -22,10 +22,6 @@ Array = Any
 # What one chunk touches, most of it at different times, against a core's L2 cache; fewer calls count as well.
 CACHE_BYTES = 4 << 20
 SHORTEST_CHUNK, LONGEST_CHUNK = 512, 2048
-# Scratch memory a thread keeps from call to call.
-MOST_KEPT_BYTES = 16 << 20
-
-_own = threading.local()
 
 
 class Job(NamedTuple):
@@ -110,14 +106,7 @@ class Library:
     def scratch(self, size: int) -> Array:
         """Memory for ``size`` features that is this thread's own until it asks again: fresh pages cost
         much."""
-        if not self.is_numpy:
-            return self.empty(size)
-        kept = getattr(_own, "scratch", None)
-        if kept is None or kept.nbytes < size * self.itemsize:
-            kept = np.empty(size * self.itemsize, np.uint8)
-            if kept.nbytes <= MOST_KEPT_BYTES:
-                _own.scratch = kept
-        return kept[: size * self.itemsize].view(self.dtype)
+        return scratch("features", (size,), self.dtype) if self.is_numpy else self.empty(size)
 
     def run(self, *jobs: Job) -> list[list[Array]]:
         """What every job returns for its groups of chunks: on NumPy dealt out to the threads, all jobs at once."""

@@ -7,6 +7,7 @@ import numpy as np
 from pn_gpu.kernels.gradient import OperatorGradient
 from pn_gpu.kernels.numpy.pairs import Array, NodePairs
 from pn_gpu.kernels.numpy.reductions import Reduction, make_reduction
+from pn_gpu.kernels.numpy.scratch import scratch
 from pn_gpu.kernels.numpy.threads import parallel_map, share_out
 from pn_gpu.kernels.numpy.tiles import BACKWARD_TILE, BATCH_TILE, layer_work, strip_slices, tile_slices
 from pn_gpu.kernels.potentials import Potential
@@ -60,18 +61,16 @@ def _pass_over_tiles(
     reduction: Reduction | None,
 ) -> None:
     """Fill the given columns of ``dx`` [B, N] and add the tiles of G to ``reduction``."""
-    height = max(rows.stop - rows.start for rows in row_tiles)
-    width = max((dz_tile.shape[1] for _, dz_tile in dz_tiles), default=0)
-    buffers = [np.empty(height * width, x.dtype) for _ in range(2)]
-    scratch_buffer = np.empty(height * width, x.dtype)
     for rows in row_tiles:
         height = rows.stop - rows.start
-        x_tile = np.ascontiguousarray(x[:, rows])  # [B, BI]
-        dx_tile = np.zeros((height, len(x)), x.dtype)  # [BI, B]: BLAS makes it faster than its transpose
-        partial = np.empty_like(dx_tile)
+        x_tile = scratch("inputs", (len(x), height), x.dtype)  # [B, BI]
+        x_tile[:] = x[:, rows]
+        # [BI, B]: BLAS makes it faster than its transpose.
+        dx_tile, partial = (scratch(name, (height, len(x)), x.dtype) for name in ("total", "partial"))
+        dx_tile[:] = 0
         for columns, dz_tile in dz_tiles:
             width = columns.stop - columns.start
-            k, g = (buffer[: height * width].reshape(height, width) for buffer in buffers)
+            k, g, spare = (scratch(name, (height, width), x.dtype) for name in ("values", "products", "spare"))
             strips = strip_slices(height, width, x.dtype)
             for strip in strips:
                 strip_rows = slice(rows.start + strip.start, rows.start + strip.stop)
@@ -87,8 +86,7 @@ def _pass_over_tiles(
             _outer_products(x_tile, dz_tile, g)
             for strip in strips:
                 strip_rows = slice(rows.start + strip.start, rows.start + strip.stop)
-                scratch = scratch_buffer[: k[strip].size].reshape(k[strip].shape)
-                reduction.add(strip_rows, columns, g[strip], k[strip], scratch)
+                reduction.add(strip_rows, columns, g[strip], k[strip], spare[strip])
         if dx is not None:
             _copy_transposed(dx_tile, dx[:, rows])
 

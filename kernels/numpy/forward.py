@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pn_gpu.kernels.numpy.pairs import Array, NodePairs
+from pn_gpu.kernels.numpy.scratch import scratch
 from pn_gpu.kernels.numpy.threads import parallel_map, share_out
 from pn_gpu.kernels.numpy.tiles import BATCH_TILE, FORWARD_TILE, layer_work, tile_slices
 from pn_gpu.kernels.potentials import Potential
@@ -20,11 +21,9 @@ def forward(
     z = np.empty((len(x), len(r_out)), x.dtype)
 
     def make_columns(column_tiles: list[slice]) -> None:
-        size = min(FORWARD_TILE[0], len(r_in)) * max(tile.stop - tile.start for tile in column_tiles)
-        tile, scratch = (np.empty(size, x.dtype) for _ in range(2))
         for columns in column_tiles:
             for batch in tile_slices(len(x), BATCH_TILE):
-                _multiply(x[batch], pairs, columns, tile, scratch, z[batch, columns])
+                _multiply(x[batch], pairs, columns, z[batch, columns])
             if bias is not None:
                 z[:, columns] += bias[columns]
 
@@ -33,14 +32,13 @@ def forward(
     return z
 
 
-def _multiply(x: Array, pairs: NodePairs, columns: slice, tile: Array, scratch: Array, z: Array) -> None:
+def _multiply(x: Array, pairs: NodePairs, columns: slice, z: Array) -> None:
     """Write x [B, N] times the given columns of W to ``z`` [B, BJ]."""
     width = columns.stop - columns.start
-    total = np.zeros((len(x), width), x.dtype)
-    partial = np.empty_like(total)
+    total, partial = (scratch(name, (len(x), width), x.dtype) for name in ("total", "partial"))
+    total[:] = 0
     for rows in tile_slices(x.shape[1], FORWARD_TILE[0]):
-        height = rows.stop - rows.start
-        w, q = (buffer[: height * width].reshape(height, width) for buffer in (tile, scratch))
+        w, q = (scratch(name, (rows.stop - rows.start, width), x.dtype) for name in ("weights", "products"))
         pairs.weights(rows, columns, w, q)
         np.matmul(x[:, rows], w, out=partial)
         total += partial

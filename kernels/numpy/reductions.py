@@ -73,10 +73,11 @@ class MomentReduction:
 
     def __init__(self, pairs: NodePairs) -> None:
         self.pairs = pairs
-        self._table_in = np.ascontiguousarray(_moment_table(pairs.v_in, pairs.r_in).T)  # [(n + 1) d, N]
-        self._table_out = _moment_table(pairs.v_out, pairs.r_out)  # [M, (n + 1) d]
+        self._table_in = _moment_table(pairs.v_in, pairs.r_in)  # [(n + 1) d, N]
+        table_out = _moment_table(pairs.v_out, pairs.r_out)
+        self._table_out = np.ascontiguousarray(table_out.T)  # [M, (n + 1) d]
         self._moments_in = np.zeros(self._table_in.shape[::-1], self._table_in.dtype)  # [N, (n + 1) d]
-        self._moments_out = np.zeros(self._table_out.shape[::-1], self._table_out.dtype)  # [(n + 1) d, M]
+        self._moments_out = np.zeros_like(table_out)  # [(n + 1) d, M]
         self._dipoles = None if pairs.gaussian else _DipoleSums(pairs)
 
     def new_group(self) -> MomentReduction:
@@ -100,30 +101,34 @@ class MomentReduction:
             self._dipoles.merge(group._dipoles)
 
     def gradients(self) -> tuple[Array, Array, Array, Array]:
-        pairs, moments_out = self.pairs, self._moments_out.T
+        pairs, moments_in, moments_out = self.pairs, np.ascontiguousarray(self._moments_in.T), self._moments_out
         # The Gaussian's moments are those of G k = -H.
         factor = -2 if self._dipoles is None else 2
-        dr_in = factor * _position_gradient(self._moments_in, pairs.v_in, pairs.r_in)
-        dr_out = factor * _position_gradient(moments_out, pairs.v_out, pairs.r_out)
+        dr_in = _position_gradient(moments_in, pairs.v_in, pairs.r_in, factor)
+        dr_out = _position_gradient(moments_out, pairs.v_out, pairs.r_out, factor)
         if self._dipoles is None:
             d = pairs.v_in.shape[1]
-            return dr_in, self._moments_in[:, :d].copy(), dr_out, moments_out[:, :d].copy()
+            return dr_in, np.ascontiguousarray(moments_in[:d].T), dr_out, np.ascontiguousarray(moments_out[:d].T)
         return dr_in, self._dipoles.dv_in, dr_out, np.ascontiguousarray(self._dipoles.dv_out.T)
 
 
 def _moment_table(v: Array, r: Array) -> Array:
-    """[v_j, v_j r_j1, ..., v_j r_jn]: [M, (n + 1) d]."""
-    table = np.empty((len(r), r.shape[1] + 1, v.shape[1]), v.dtype)
-    table[:, 0] = v
-    np.multiply(r[:, :, None], v[:, None, :], out=table[:, 1:])
-    return table.reshape(len(r), table.shape[1] * table.shape[2])
+    """[v, v r_1, ..., v r_n], a column a particle: [(n + 1) d, N]; the long axis is the inner one, as NumPy likes it."""
+    v_columns, r_columns = np.ascontiguousarray(v.T), np.ascontiguousarray(r.T)
+    table = np.empty((r.shape[1] + 1, *v_columns.shape), v.dtype)
+    table[0] = v_columns
+    np.multiply(r_columns[:, None, :], v_columns, out=table[1:])
+    return table.reshape(table.shape[0] * table.shape[1], len(v))
 
 
-def _position_gradient(moments: Array, v: Array, r: Array) -> Array:
-    """sum_a v_ia (r_i sum_j H v_ja - sum_j H v_ja r_j): [N, n]."""
-    count, d = v.shape
-    weighted = np.einsum("ia,ima->im", v, moments.reshape(count, r.shape[1] + 1, d))  # [N, n + 1]
-    return r * weighted[:, :1] - weighted[:, 1:]
+def _position_gradient(moments: Array, v: Array, r: Array, factor: int) -> Array:
+    """factor sum_a v_ia (r_i sum_j H v_ja - sum_j H v_ja r_j): [N, n], from moments [(n + 1) d, N]."""
+    parts = moments.reshape(r.shape[1] + 1, v.shape[1], len(v))
+    weighted = (parts * v.T).sum(axis=1)  # [n + 1, N]
+    gradient = r.T * weighted[0]
+    gradient -= weighted[1:]
+    gradient *= factor
+    return np.ascontiguousarray(gradient.T)
 
 
 class DifferenceReduction:

@@ -23,7 +23,7 @@ def save_checkpoint(run: TrainingRun, path: str | os.PathLike[str]) -> None:
     """Write the state of a run at the end of an epoch, whole or not at all."""
     tensors = {f"optimizer.{name}": to_numpy(value) for name, value in run.optimizer_state.items()}
     callbacks = []
-    for index, callback in enumerate(run.callbacks):
+    for index, callback in enumerate(run.stateful_callbacks):
         state = callback.state()
         arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
         tensors |= {f"callbacks.{index}.{name}": value for name, value in arrays.items()}
@@ -63,7 +63,7 @@ def restore_checkpoint(run: TrainingRun, path: str | os.PathLike[str]) -> None:
         network.parameters[name] = network.backend.asarray(tensors[name])
     for name in run.optimizer_state:
         run.optimizer_state[name] = network.backend.asarray(tensors[f"optimizer.{name}"])
-    for index, (callback, state) in enumerate(zip(run.callbacks, training["callbacks"], strict=True)):
+    for index, (callback, state) in enumerate(zip(run.stateful_callbacks, training["callbacks"], strict=True)):
         prefix = f"callbacks.{index}."
         arrays = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
         callback.set_state(state | arrays)

@@ -197,13 +197,18 @@ class TrainingRun:
         knows_length = batches.num_examples is not None or optimizer.lr.needs_length
         self._num_steps = len(batches) * epochs if knows_length else 0
 
+    @property
+    def stateful_callbacks(self) -> list[Callback]:
+        """The callbacks that a checkpoint has to hold; those that only look on may come and go."""
+        return [callback for callback in self.callbacks if callback.state()]
+
     def settings(self) -> dict[str, Any]:
         """What must be the same for a checkpoint to be continued."""
         settings: dict[str, Any] = {
             "optimizer": repr(self.optimizer),
             "batch_size": self.batch_size,
             "examples": self.batches.num_examples,
-            "callbacks": [type(callback).__name__ for callback in self.callbacks],
+            "callbacks": [type(callback).__name__ for callback in self.stateful_callbacks],
         }
         # A schedule spans the whole run: another number of epochs would bend it.
         return settings | {"epochs": self.epochs} if self.optimizer.lr.needs_length else settings

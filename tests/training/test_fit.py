@@ -168,8 +168,7 @@ def test_resume_after_a_kill_continues_exactly(tmp_path):
     kill = "net.fit(X, y, callbacks=[lambda run: run.epoch == 4 and os.kill(os.getpid(), signal.SIGKILL)], **options)"
     done = run_script(kill, cut)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    # The callback came before the fourth epoch's checkpoint, so the file holds three epochs. It was made with one
-    # callback, so the run that goes on has one too.
+    # The callback came before the fourth epoch's checkpoint, so the file holds three epochs.
     done = run_script("net.fit(X, y, callbacks=[lambda run: print(run.epoch)], **options)", cut)
     assert done.stdout.split() == ["4", "5", "6"], done.stderr
     want, got = pn.load(whole, backend="numpy"), pn.load(cut, backend="numpy")
