@@ -18,7 +18,7 @@ summary=$OUT/summary.txt log=$OUT/log.txt
 failures=0
 
 # Seconds that each part may take; together under ten minutes.
-tests_limit=210 sanitizer_limit=50 times_limit=270 time_budget=225
+tests_limit=200 sanitizer_limit=45 times_limit=230 time_budget=185
 
 note() { # what came of a part
     printf '%-14s %s\n' "$1" "$2" | tee -a "$summary"
@@ -79,6 +79,14 @@ fi
 
 part times "$times_limit" \
     "$python" -m bench.gpu --output "$OUT" --time-budget "$time_budget" ${dry[@]+"${dry[@]}"}
+
+if ((!${#dry[@]})); then
+    if "$python" -c 'import cupy' 2>/dev/null; then
+        part cupy 60 "$python" -m bench.cupy --json "$OUT/cupy.json"
+    else
+        note cupy "skipped: CuPy is not installed"
+    fi
+fi
 
 part overhead 40 "$python" -m bench.gpu_overhead --device "$device" --rounds 10
 

@@ -3,45 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Protocol
+from typing import Any
 
 import array_api_compat as compat
 import numpy as np
 
-from pn_gpu.kernels.gradient import OperatorGradient
-from pn_gpu.kernels.potentials import Potential
+from pn_gpu.kernels.room import Room
 
 Array = Any
-
-
-class Room(Protocol):
-    """One way to compute the operator; all arguments are checked, x and dz are matrices."""
-
-    def forward(
-        self,
-        x: Array,
-        r_in: Array,
-        v_in: Array,
-        r_out: Array,
-        v_out: Array,
-        bias: Array | None,
-        potential: Potential,
-    ) -> Array:
-        """z [B, M]."""
-
-    def backward(
-        self,
-        dz: Array,
-        x: Array,
-        r_in: Array,
-        v_in: Array,
-        r_out: Array,
-        v_out: Array,
-        potential: Potential,
-        need_dx: bool,
-        need_particles: bool,
-    ) -> OperatorGradient:
-        """Gradients of all arguments."""
 
 
 def is_tensor(x: Array) -> bool:
@@ -92,7 +61,7 @@ def mehler_room(x: Array) -> Any:
 def check_arrays(**arrays: Array) -> None:
     """Arrays of one library, one device and one floating dtype; ``bias`` may be None.
 
-    Torch tensors may mix 16-bit inputs with particles and a bias in float32, as under autocast.
+    On a GPU, and for torch tensors, 16-bit inputs go with particles and a bias in float32 too, as under autocast.
 
     Raises
     ------
@@ -117,7 +86,7 @@ def check_arrays(**arrays: Array) -> None:
             raise TypeError(f"{name}: got {type(a).__name__}, want {type(reference).__name__} like {first}")
         if not compat.array_namespace(a).isdtype(a.dtype, "real floating"):
             raise TypeError(f"{name}: got dtype {a.dtype}, want a real floating dtype")
-        if a.dtype != reference.dtype:
+        if a.dtype != reference.dtype and not _may_be_wider(name, a, reference):
             raise TypeError(f"{name}: got dtype {a.dtype}, want {reference.dtype} like {first}")
         if compat.device(a) != compat.device(reference):
             raise ValueError(f"{name}: got device {compat.device(a)}, want {compat.device(reference)} like {first}")
@@ -139,6 +108,11 @@ def check_shape(name: str, a: Array, want: tuple[int, ...], meaning: str) -> Non
     """Raise a ValueError that explains the wanted shape by ``meaning`` unless ``a`` has it."""
     if a.ndim == 0 or tuple(a.shape) != want:
         raise ValueError(f"{name}: got shape {tuple(a.shape)}, want {want}, {meaning}")
+
+
+def _may_be_wider(name: str, a: Array, inputs: Array) -> bool:
+    """Whether the CuPy kernels take ``a`` in float32 beside 16-bit inputs."""
+    return name not in ("x", "dz") and compat.is_cupy_array(a) and a.dtype == np.float32 and inputs.dtype.itemsize == 2
 
 
 def _is_plain_numpy(given: dict[str, Array], dtype: Any) -> bool:

@@ -187,10 +187,9 @@ def _approximation(
     # A plan reads the particles: inside a graph that is being traced there is nothing to read.
     if method == "direct" or (method == "auto" and (_is_never_fast(r_in, r_out, potential) or is_traced(x))):
         return None
-    particles = (a.detach() if is_tensor(a) else a for a in (r_in, v_in, r_out, v_out))
-    return single_call_plan(
-        *particles, batch=x.shape[0], potential=potential, method=method, rtol=float(rtol)
-    ).approximation
+    if is_tensor(x):
+        r_in, v_in, r_out, v_out = (a.detach() for a in (r_in, v_in, r_out, v_out))
+    return single_call_plan(r_in, v_in, r_out, v_out, x.shape[0], potential, method, float(rtol)).approximation
 
 
 def _is_never_fast(r_in: Array, r_out: Array, potential: Potential) -> bool:

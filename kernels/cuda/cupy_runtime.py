@@ -6,6 +6,7 @@ architecture, dtype, number of components and potential.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -175,6 +176,4 @@ def _numpy_dtype(name: str) -> Any:
     """The dtype of a name; bfloat16 is known to NumPy by the package ml_dtypes alone."""
     if name != "bfloat16":
         return name
-    import ml_dtypes
-
-    return ml_dtypes.bfloat16
+    return importlib.import_module("ml_dtypes").bfloat16

@@ -110,11 +110,10 @@ def backward(
         return OperatorGradient(dx, None, None, None, None, dbias)
     particles = (r_in, v_in, r_out, v_out)
     gradients = _particle_gradients(runtime, module, dz, x, particles, dtype)
-    return OperatorGradient(
-        dx,
-        *(runtime.convert(g, runtime.dtype_name(a)) for g, a in zip(gradients, particles, strict=True)),
-        dbias,
+    dr_in, dv_in, dr_out, dv_out = (
+        runtime.convert(g, runtime.dtype_name(a)) for g, a in zip(gradients, particles, strict=True)
     )
+    return OperatorGradient(dx, dr_in, dv_in, dr_out, dv_out, dbias)
 
 
 def _particle_gradients(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -43,10 +44,9 @@ def backward(
 
 def _triton_room() -> Any:
     try:
-        from pn_gpu.kernels import triton as room
+        return importlib.import_module("pn_gpu.kernels.triton")
     except ImportError as error:
         raise RuntimeError(f"PN_GPU_CUPY_TRITON=1 needs torch and Triton, which cannot be imported: {error}") from error
-    return room
 
 
 @contextmanager

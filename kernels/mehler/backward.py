@@ -9,8 +9,9 @@ from pn_gpu.kernels.mehler.arrays import Job, Library
 from pn_gpu.kernels.mehler.expansion import Approximation
 from pn_gpu.kernels.mehler.features import NodeFeatures
 from pn_gpu.kernels.mehler.forward import FEATURE_BUDGET, project
-from pn_gpu.kernels.mehler.outside import Direct, add_outside_backward
+from pn_gpu.kernels.mehler.outside import add_outside_backward
 from pn_gpu.kernels.potentials import Potential
+from pn_gpu.kernels.room import Room
 
 Array = Any
 
@@ -26,7 +27,7 @@ def backward(
     need_dx: bool,
     need_particles: bool,
     approximation: Approximation,
-    direct: Direct,
+    direct: Room,
     budget: int = FEATURE_BUDGET,
 ) -> OperatorGradient:
     """Gradients for dz [B, M] and x [B, N], with the particles and the approximation of `forward`."""

@@ -12,8 +12,8 @@ from pn_gpu.kernels import mehler
 from pn_gpu.kernels import numpy as direct_room
 from pn_gpu.kernels.gradient import OperatorGradient
 from pn_gpu.kernels.mehler.expansion import Approximation
-from pn_gpu.kernels.mehler.outside import Direct
 from pn_gpu.kernels.potentials import Potential
+from pn_gpu.kernels.room import Room
 
 Array = Any
 
@@ -27,10 +27,10 @@ def forward(
     bias: Array | None,
     potential: Potential,
     approximation: Approximation,
-    direct: Direct,
+    direct: Room,
 ) -> Array:
     """`pn_gpu.kernels.mehler.forward` for arrays of the library of ``x``; ``direct`` is that of NumPy."""
-    arrays = [None if a is None else np.asarray(a) for a in (x, r_in, v_in, r_out, v_out, bias)]
+    arrays = _view(x), _view(r_in), _view(v_in), _view(r_out), _view(v_out), None if bias is None else _view(bias)
     return array_namespace(x).asarray(mehler.forward(*arrays, potential, approximation, direct_room))
 
 
@@ -45,10 +45,14 @@ def backward(
     need_dx: bool,
     need_particles: bool,
     approximation: Approximation,
-    direct: Direct,
+    direct: Room,
 ) -> OperatorGradient:
     """`pn_gpu.kernels.mehler.backward` for arrays of the library of ``x``; ``direct`` is that of NumPy."""
-    arrays = [np.asarray(a) for a in (dz, x, r_in, v_in, r_out, v_out)]
+    arrays = _view(dz), _view(x), _view(r_in), _view(v_in), _view(r_out), _view(v_out)
     gradient = mehler.backward(*arrays, potential, need_dx, need_particles, approximation, direct_room)
     xp = array_namespace(x)
     return OperatorGradient(*(None if g is None else xp.asarray(g) for g in gradient))
+
+
+def _view(a: Array) -> np.ndarray[Any, Any]:
+    return np.asarray(a)

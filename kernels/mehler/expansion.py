@@ -27,7 +27,7 @@ class Block(NamedTuple):
 
     prefix: int
     start: int
-    count: int
+    length: int
 
 
 @dataclass(frozen=True, eq=False)

@@ -143,7 +143,7 @@ class Workspace:
 
     def __init__(self, library: Library, expansion: Expansion, dim: int, size: int) -> None:
         features, axes = expansion.num_features, expansion.num_axes
-        products = [blocks[-1].start + blocks[-1].count for blocks in expansion.levels]
+        products = [blocks[-1].start + blocks[-1].length for blocks in expansion.levels]
         gathered = features if library.is_numpy else 0
         lengths = [
             (max(*expansion.lengths, 2) + 2) * axes,

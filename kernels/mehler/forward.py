@@ -7,8 +7,9 @@ from typing import Any
 from pn_gpu.kernels.mehler.arrays import Job, Library, total
 from pn_gpu.kernels.mehler.expansion import Approximation
 from pn_gpu.kernels.mehler.features import NodeFeatures
-from pn_gpu.kernels.mehler.outside import Direct, add_outside_forward
+from pn_gpu.kernels.mehler.outside import add_outside_forward
 from pn_gpu.kernels.potentials import Potential
+from pn_gpu.kernels.room import Room
 
 Array = Any
 
@@ -25,7 +26,7 @@ def forward(
     bias: Array | None,
     potential: Potential,
     approximation: Approximation,
-    direct: Direct,
+    direct: Room,
     budget: int = FEATURE_BUDGET,
 ) -> Array:
     """Return z [B, M] for x [B, N], r_in [N, n], v_in [N, d], r_out [M, n], v_out [M, d], bias [M] or

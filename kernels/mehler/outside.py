@@ -7,7 +7,7 @@ belongs to a left-out particle itself is complete in its own block and replaces,
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -15,38 +15,9 @@ from pn_gpu.kernels.gradient import OperatorGradient
 from pn_gpu.kernels.mehler.arrays import put_columns, put_rows, take
 from pn_gpu.kernels.mehler.expansion import Approximation
 from pn_gpu.kernels.potentials import Potential
+from pn_gpu.kernels.room import Room
 
 Array = Any
-
-
-class Direct(Protocol):
-    """Kernels that compute every weight."""
-
-    def forward(
-        self,
-        x: Array,
-        r_in: Array,
-        v_in: Array,
-        r_out: Array,
-        v_out: Array,
-        bias: Array | None,
-        potential: Potential,
-    ) -> Array:
-        """z [B, M]."""
-
-    def backward(
-        self,
-        dz: Array,
-        x: Array,
-        r_in: Array,
-        v_in: Array,
-        r_out: Array,
-        v_out: Array,
-        potential: Potential,
-        need_dx: bool,
-        need_particles: bool,
-    ) -> OperatorGradient:
-        """Gradients of all arguments."""
 
 
 def add_outside_forward(
@@ -59,7 +30,7 @@ def add_outside_forward(
     bias: Array | None,
     potential: Potential,
     approximation: Approximation,
-    direct: Direct,
+    direct: Room,
 ) -> Array:
     """z [B, M] with what the expansion leaves out."""
     rows, columns = approximation.outside_in, approximation.outside_out
@@ -82,7 +53,7 @@ def add_outside_backward(
     v_out: Array,
     potential: Potential,
     approximation: Approximation,
-    direct: Direct,
+    direct: Room,
 ) -> OperatorGradient:
     """Gradients with what the expansion leaves out."""
     rows, columns = approximation.outside_in, approximation.outside_out

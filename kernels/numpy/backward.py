@@ -47,8 +47,8 @@ def backward(
             if total is not None and reduction is not None:
                 total.merge(reduction)
     with np.errstate(all="ignore"):
-        particles = (None, None, None, None) if total is None else total.gradients()
-    return OperatorGradient(dx, *particles, dbias=dbias)
+        dr_in, dv_in, dr_out, dv_out = (None, None, None, None) if total is None else total.gradients()
+    return OperatorGradient(dx, dr_in, dv_in, dr_out, dv_out, dbias)
 
 
 def _pass_over_tiles(

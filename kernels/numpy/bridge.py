@@ -18,8 +18,8 @@ def forward(
     x: Array, r_in: Array, v_in: Array, r_out: Array, v_out: Array, bias: Array | None, potential: Potential
 ) -> Array:
     """`pn_gpu.kernels.numpy.forward` for arrays of the library of ``x``."""
-    arrays = (None if a is None else np.asarray(a) for a in (x, r_in, v_in, r_out, v_out, bias))
-    return _back(room.forward(*arrays, potential=potential), x)
+    arrays = _view(x), _view(r_in), _view(v_in), _view(r_out), _view(v_out), None if bias is None else _view(bias)
+    return _back(room.forward(*arrays, potential), x)
 
 
 def backward(
@@ -34,9 +34,13 @@ def backward(
     need_particles: bool = True,
 ) -> OperatorGradient:
     """`pn_gpu.kernels.numpy.backward` for arrays of the library of ``x``."""
-    arrays = (np.asarray(a) for a in (dz, x, r_in, v_in, r_out, v_out))
-    gradient = room.backward(*arrays, potential=potential, need_dx=need_dx, need_particles=need_particles)
+    arrays = _view(dz), _view(x), _view(r_in), _view(v_in), _view(r_out), _view(v_out)
+    gradient = room.backward(*arrays, potential, need_dx, need_particles)
     return OperatorGradient(*(None if g is None else _back(g, x) for g in gradient))
+
+
+def _view(a: Array) -> np.ndarray[Any, Any]:
+    return np.asarray(a)
 
 
 def _back(result: np.ndarray[Any, Any], like: Array) -> Array:

@@ -155,7 +155,7 @@ def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
     """``function.apply`` without its binding of default arguments, which takes as long as the rest."""
     if _functorch_is_active():
         return function.apply(*arguments)
-    return super(torch.autograd.Function, function).apply(*arguments)  # type: ignore[misc]
+    return super(torch.autograd.Function, function).apply(*arguments)
 
 
 torch.library.register_autograd("pn_gpu::particle_linear", _backward, setup_context=_setup_context)

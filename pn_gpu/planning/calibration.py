@@ -127,7 +127,7 @@ def _time_mehler(like: Array, width: int, batch: int) -> float:
     return _seconds(step, like)
 
 
-def _problem(like: Array, width: int, batch: int) -> tuple[Array, Array, tuple[Array, ...]]:
+def _problem(like: Array, width: int, batch: int) -> tuple[Array, Array, tuple[Array, Array, Array, Array]]:
     rng, xp, device = np.random.default_rng(0), compat.array_namespace(like), compat.device(like)
 
     def normal(*shape: int) -> Array:

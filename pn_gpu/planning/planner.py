@@ -97,11 +97,11 @@ class MethodPlanner:
         self._wait = min(2 * self._wait, longest)
         return self.current
 
-    def _search(self, batch: int, particles: tuple[Array, ...], gain: float = GAIN_TO_START) -> Plan:
+    def _search(self, batch: int, particles: tuple[Array, Array, Array, Array], gain: float = GAIN_TO_START) -> Plan:
         self._checks = 0
         return decide(*particles, batch, self.potential, self.method, self.rtol, costs=self.costs, gain=gain)
 
-    def _check(self, batch: int, particles: tuple[Array, ...]) -> Plan:
+    def _check(self, batch: int, particles: tuple[Array, Array, Array, Array]) -> Plan:
         """The plan in use as it stands for the moved particles, or another."""
         current = self.current
         assert current is not None
@@ -123,7 +123,7 @@ class MethodPlanner:
             return self._research(batch, particles)
         return moved
 
-    def _research(self, batch: int, particles: tuple[Array, ...]) -> Plan:
+    def _research(self, batch: int, particles: tuple[Array, Array, Array, Array]) -> Plan:
         """A new search for particles on the move: look again soon."""
         self._wait = max(self._wait // 2, 1)
         return self._search(batch, particles, GAIN_TO_STAY)

@@ -48,5 +48,5 @@ def _digest(arrays: tuple[Array, ...]) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     for a in arrays:
         digest.update(repr(tuple(a.shape)).encode())
-        digest.update(np.ascontiguousarray(a if isinstance(a, np.ndarray) else to_numpy(a)))
+        digest.update(np.ascontiguousarray(a if isinstance(a, np.ndarray) else to_numpy(a)).data)
     return digest.digest()
