@@ -1,5 +1,6 @@
 """Pictures: that they show what they say, for every kind of network."""
 
+import importlib
 import sys
 
 import numpy as np
@@ -179,6 +180,7 @@ def test_bad_input(tmp_path):
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.delitem(sys.modules, "pn_gpu.plot")
-    with pytest.raises(ImportError, match=r"pip install 'pn-gpu\[plot\]'"):
-        __import__("pn_gpu.plot")
+    for module in ("pn_gpu.plot", "pn_gpu.animation"):
+        monkeypatch.delitem(sys.modules, module)
+        with pytest.raises(ImportError, match=r"pip install 'pn-gpu\[plot\]'"):
+            importlib.import_module(module)
