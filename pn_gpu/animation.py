@@ -153,6 +153,8 @@ def _bounds(positions: list[Array]) -> tuple[Array, Array]:
 
 def _hold_still(ax: Any, low: Array, high: Array, index: int) -> None:
     """The same section in every frame."""
+    if len(low) == 2:
+        ax.set_aspect("equal", adjustable="box")  # the limits stay, the axes take their shape
     ax.set_xlim(low[0], high[0])
     if len(low) >= 2:
         ax.set_ylim(low[1], high[1])

@@ -123,18 +123,21 @@ def _torch_backend(device: str) -> Backend:
 
 
 def _cupy_backend(device: str) -> Backend:
-    cupy = _import("cupy", "pip install cupy-cuda13x (or cupy-cuda12x)")
-    xp = importlib.import_module("array_api_compat.cupy")
+    from pn_gpu.kernels.cuda import check_available
+
     if device and not device.isdecimal():
         raise ValueError(f"backend: got 'cupy:{device}', want cupy or cupy:INDEX")
     try:
-        count = cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise ImportError(f"backend: cupy is installed but finds no usable CUDA device: {error}") from error
+        check_available()
+    except RuntimeError as error:
+        raise ImportError(f"backend: {error}") from error
+    import cupy
+
+    count = cupy.cuda.runtime.getDeviceCount()
     index = int(device) if device else int(cupy.cuda.runtime.getDevice())
     if index >= count:
         raise ValueError(f"backend: got 'cupy:{device}', want an index below {count}")
-    return Backend(f"cupy:{index}", xp, cupy.cuda.Device(index))
+    return Backend(f"cupy:{index}", importlib.import_module("array_api_compat.cupy"), cupy.cuda.Device(index))
 
 
 def _import(library: str, remedy: str) -> Any:

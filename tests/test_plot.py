@@ -132,7 +132,7 @@ def test_summary_is_a_file(net, tmp_path):
 
 
 @pytest.mark.parametrize("dim", [2, 4])
-def test_animation(dim, tmp_path):
+def test_animation(dim, tmp_path, caplog):
     from PIL import Image
 
     recorder = ParticleRecorder(every=2)
@@ -141,6 +141,7 @@ def test_animation(dim, tmp_path):
     recorder.save(tmp_path / "move.gif")
     with Image.open(tmp_path / "move.gif") as image:
         assert image.n_frames == 3
+    assert caplog.text == ""  # such as limits that matplotlib did not keep
     assert [file.name for file in tmp_path.iterdir()] == ["move.gif"]
 
 

@@ -18,11 +18,11 @@ from pn_gpu.backends import Backend, get_backend, to_numpy
 from pn_gpu.checks import check_choice, check_integer, check_number
 from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.model.activations import Activation, get_activation
-from pn_gpu.model.dropout import dropout_masks
 from pn_gpu.model.examples import as_batch_targets, batch_slices, check_inputs, check_targets
 from pn_gpu.model.layers import Layer
 from pn_gpu.model.losses import DEFAULT_LOSS, Loss, get_loss
 from pn_gpu.model.parameters import Layout, ParameterGroup, ParameterVector
+from pn_gpu.model.passes import batch_gradient, forward_pass, output_loss
 
 if TYPE_CHECKING:
     from pn_gpu.training.history import History
@@ -134,7 +134,7 @@ class Network(ABC):
         ValueError, TypeError
             If ``x`` has another width than the network, no floating or integer dtype, or is not finite.
         """
-        return self._like(self.run_layers(self._as_input(x))[-1][1], x)
+        return self._like(forward_pass(self, self._as_input(x))[-1].y, x)
 
     def predict_proba(self, x: Array, batch_size: int = 1024) -> Array:
         """The output activations [B, M], a batch at a time: probabilities, for a softmax or sigmoid output.
@@ -147,7 +147,7 @@ class Network(ABC):
         """
         size = check_integer("batch_size", batch_size, low=1)
         inputs = self._as_input(x)
-        batches = [self.run_layers(inputs[rows, ...])[-1][1] for rows in batch_slices(inputs.shape[0], size)]
+        batches = [forward_pass(self, inputs[rows, ...])[-1].y for rows in batch_slices(inputs.shape[0], size)]
         xp = self.backend.xp
         result = xp.concat(batches, axis=0) if batches else self.backend.zeros((0, self.sizes[-1]), self.dtype)
         return self._like(result, x)
@@ -199,8 +199,8 @@ class Network(ABC):
         metrics = Accumulator(self)
         for rows in batch_slices(inputs.shape[0], size):
             batch = as_batch_targets(targets[rows, ...], self)
-            z, output = self.run_layers(inputs[rows, ...])[-1]
-            metrics.add(self.output_loss(z, output, batch), output, batch)
+            output = forward_pass(self, inputs[rows, ...])[-1]
+            metrics.add(output_loss(self, output, batch), output.y, batch)
         return metrics.result()
 
     def loss_and_gradient(self, x: Array, y: Array) -> tuple[float, ParameterVector]:
@@ -227,64 +227,8 @@ class Network(ABC):
         targets = self._as_targets(y, inputs.shape[0])
         if inputs.shape[0] == 0:
             raise ValueError("x: got no examples, want at least one")
-        loss, gradient, _ = self.batch_gradient(inputs, as_batch_targets(targets, self))
+        loss, gradient, _ = batch_gradient(self, inputs, as_batch_targets(targets, self))
         return float(loss), gradient
-
-    def run_layers(self, x: Array, masks: Sequence[Array | None] | None = None) -> list[tuple[Array, Array]]:
-        """(z, y) of every layer for backend arrays; hidden y are multiplied by the dropout masks where given."""
-        states = []
-        for index, layer in enumerate(self.layers_in_order):
-            z = layer.forward(x, self.parameters)
-            y = layer.activation.forward(z)
-            states.append((z, y))
-            mask = None if masks is None else masks[index]
-            x = y if mask is None else y * mask
-        return states
-
-    def batch_gradient(
-        self, x: Array, targets: Array, rng: np.random.Generator | None = None
-    ) -> tuple[Array, ParameterVector, Array]:
-        """Loss (a scalar array), gradient and outputs [B, M] of one batch of backend arrays.
-
-        With ``rng`` dropout is applied.
-        """
-        masks = dropout_masks(self, x.shape[0], rng)
-        states = self.run_layers(x, masks)
-        z, y = states[-1]
-        loss = self.output_loss(z, y, targets)
-        gradient = ParameterVector(self.parameters.layout, self.backend.zeros(self.num_parameters, self.dtype))
-        dz = self._output_gradient(z, y, targets)
-        for index in reversed(range(len(self.layers_in_order))):
-            below = self._input_of(index, x, states, masks)
-            dx = self.layers_in_order[index].backward(dz, below, self.parameters, gradient, need_dx=index > 0)
-            if index > 0:
-                mask = masks[index - 1]
-                dz = self.layers_in_order[index - 1].activation.backward(
-                    dx if mask is None else dx * mask, *states[index - 1]
-                )
-        return loss, gradient, y
-
-    def _input_of(
-        self, index: int, x: Array, states: list[tuple[Array, Array]], masks: Sequence[Array | None]
-    ) -> Array:
-        if index == 0:
-            return x
-        y, mask = states[index - 1][1], masks[index - 1]
-        return y if mask is None else y * mask
-
-    def _from_logits(self) -> bool:
-        return self.loss.logits_activation == self._activations[-1].name
-
-    def output_loss(self, z: Array, y: Array, targets: Array) -> Array:
-        """The loss of the output layer's z and y, from the logits where that is more stable."""
-        if self._from_logits() and self.loss.value_from_logits is not None:
-            return self.loss.value_from_logits(z, targets)
-        return self.loss.value(y, targets)
-
-    def _output_gradient(self, z: Array, y: Array, targets: Array) -> Array:
-        if self._from_logits() and self.loss.gradient_from_logits is not None:
-            return self.loss.gradient_from_logits(z, targets)
-        return self._activations[-1].backward(self.loss.gradient(y, targets), z, y)
 
     def fit(self, x: Array, y: Array | None = None, **options: Any) -> History:
         """Train the network; see `pn_gpu.training.fit` for all options.

@@ -13,6 +13,7 @@ import numpy as np
 
 from pn_gpu.checks import check_flag, check_integer
 from pn_gpu.model.parameters import ParameterVector
+from pn_gpu.model.passes import batch_gradient
 from pn_gpu.model.penalties import Penalty
 from pn_gpu.model.symmetries import remove_rotation, remove_translation
 from pn_gpu.training.batches import Batches, make_batches
@@ -284,7 +285,7 @@ class TrainingRun:
         if x.shape[0] == 0:  # more processes than rows in a last, small batch
             zeros = network.backend.zeros(network.num_parameters, network.dtype)
             return network.backend.zeros((), network.dtype), ParameterVector(network.parameters.layout, zeros)
-        loss, gradient, outputs = network.batch_gradient(x, targets, self.rng)
+        loss, gradient, outputs = batch_gradient(network, x, targets, self.rng)
         metrics.add(loss, outputs, targets)
         return loss, gradient
 

@@ -111,6 +111,32 @@ def test_missing_library_says_what_to_install(monkeypatch):
         get_backend("torch")
 
 
+def test_cupy_without_a_gpu_says_why(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(ImportError, match=r"backend: the cupy backend needs CuPy, which cannot be imported .* install"):
+        get_backend("cupy")
+    with pytest.raises(ValueError, match="backend: got 'cupy:x', want cupy or cupy:INDEX"):
+        get_backend("cupy:x")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["cupy", "torch:cuda:0"])
+def test_training_on_a_gpu_follows_the_cpu(name, tmp_path):
+    pytest.importorskip(name.partition(":")[0])
+    networks = []
+    for where in ("numpy", name):
+        try:
+            network = pn.ParticleNetwork([6, 5, 3], dim=2, seed=1, backend=where, dtype="float64")
+        except (ImportError, ValueError) as error:
+            pytest.skip(str(error))
+        network.fit(X, LABELS, epochs=3, batch_size=16, seed=2, checkpoint=tmp_path / "run")
+        networks.append(network)
+    want, got = networks
+    np.testing.assert_allclose(to_numpy(got.parameters.flat), want.parameters.flat, rtol=1e-7, atol=1e-9)
+    np.testing.assert_array_equal(got.to("numpy").parameters.flat, to_numpy(got.parameters.flat))
+    np.testing.assert_allclose(pn.load(tmp_path / "run", backend=name).predict_proba(X), got.predict_proba(X))
+
+
 def test_wrong_devices():
     torch = pytest.importorskip("torch")
     with pytest.raises(ValueError, match="want a torch device"):

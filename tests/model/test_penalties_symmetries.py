@@ -6,6 +6,7 @@ import pytest
 import pn_gpu as pn
 from pn_gpu.model.dropout import dropout_masks
 from pn_gpu.model.parameters import ParameterVector
+from pn_gpu.model.passes import batch_gradient
 from pn_gpu.model.symmetries import connected_node_sets, remove_rotation, remove_translation
 from support.differences import numerical_gradient
 
@@ -132,11 +133,11 @@ def test_dropout_masks():
 def test_gradient_under_dropout():
     network = make(dropout=0.5, activation="tanh")
     one_hot = np.eye(3)[LABELS]
-    _, gradient, _ = network.batch_gradient(X, one_hot, np.random.default_rng(0))
+    _, gradient, _ = batch_gradient(network, X, one_hot, np.random.default_rng(0))
     start = network.parameters.flat.copy()
 
     def loss_at(flat):
         network.parameters.flat[:] = flat
-        return float(network.batch_gradient(X, one_hot, np.random.default_rng(0))[0])
+        return float(batch_gradient(network, X, one_hot, np.random.default_rng(0))[0])
 
     np.testing.assert_allclose(gradient.flat, numerical_gradient(loss_at, start), rtol=1e-6, atol=1e-8)

@@ -1,13 +1,10 @@
-"""The two CUDA compilers that need no GPU, nvcc and NVRTC, and what their assembler reports of each kernel."""
+"""NVRTC, which compiles CUDA without a GPU, and what its assembler reports of each kernel."""
 
 from __future__ import annotations
 
 import ctypes
 import importlib.util
 import re
-import shutil
-import subprocess
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -29,30 +26,15 @@ class CompilerError(Exception):
     """The compiler's log."""
 
 
-def available() -> str | None:
-    """ "nvrtc", "nvcc", or None."""
-    if _nvrtc() is not None:
-        return "nvrtc"
-    return "nvcc" if shutil.which("nvcc") else None
+def available() -> bool:
+    """Whether NVRTC is installed."""
+    return _nvrtc() is not None
 
 
 def compile_report(source: str, options: tuple[str, ...], architecture: str) -> str:
     """The log of compiling down to machine code, verbose about registers; a `CompilerError` where it fails."""
     options = (*options, *CUPY_OPTIONS, f"-arch=sm_{architecture}")
-    if available() == "nvrtc":
-        return _compile_nvrtc(source, (*options, "--ptxas-options=-v", "--device-as-default-execution-space"))
-    return _compile_nvcc(source, options)
-
-
-def _compile_nvcc(source: str, options: tuple[str, ...]) -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "module.cu"
-        file.write_text(source)
-        command = ["nvcc", "-cubin", "-Xptxas", "-v", *options, str(file), "-o", str(file.with_suffix(".cubin"))]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode:
-        raise CompilerError(result.stdout + result.stderr)
-    return result.stdout + result.stderr
+    return _compile_nvrtc(source, (*options, "--ptxas-options=-v", "--device-as-default-execution-space"))
 
 
 @cache

@@ -14,7 +14,9 @@ from pn_gpu.kernels.potentials import Potential
 from support import cuda_compilers
 from support.cuda_compilers import Resources
 
-pytestmark = pytest.mark.skipif(cuda_compilers.available() is None, reason="neither NVRTC nor nvcc is installed")
+pytestmark = pytest.mark.skipif(
+    not cuda_compilers.available(), reason="NVRTC is not installed (pip install nvidia-cuda-nvrtc)"
+)
 
 GAUSSIAN = potentials.get("gaussian")
 FILES = ("forward.cu", "backward.cu")

@@ -1,0 +1,77 @@
+"""Forward and backward through all layers of a network, on arrays of its backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from pn_gpu.model.dropout import dropout_masks
+from pn_gpu.model.parameters import ParameterVector
+
+if TYPE_CHECKING:
+    from pn_gpu.model.network import Network
+
+Array = Any
+
+
+class LayerState(NamedTuple):
+    """What one layer computed: its input x [B, N], z [B, M] and activations y [B, M] before dropout."""
+
+    x: Array
+    z: Array
+    y: Array
+
+
+def forward_pass(network: Network, x: Array, masks: Sequence[Array | None] | None = None) -> list[LayerState]:
+    """The states of all layers for x [B, N]; hidden activations are multiplied by the dropout masks, where given."""
+    states = []
+    for index, layer in enumerate(network.layers_in_order):
+        z = layer.forward(x, network.parameters)
+        y = layer.activation.forward(z)
+        states.append(LayerState(x, z, y))
+        mask = None if masks is None else masks[index]
+        x = y if mask is None else y * mask
+    return states
+
+
+def batch_gradient(
+    network: Network, x: Array, targets: Array, rng: np.random.Generator | None = None
+) -> tuple[Array, ParameterVector, Array]:
+    """Loss (a scalar array), its gradient, and the outputs [B, M] of one batch; with ``rng`` dropout is applied."""
+    masks = dropout_masks(network, x.shape[0], rng)
+    states = forward_pass(network, x, masks)
+    output = states[-1]
+    loss = output_loss(network, output, targets)
+    flat = network.backend.zeros(network.num_parameters, network.dtype)
+    gradient = ParameterVector(network.parameters.layout, flat)
+    dz = _output_gradient(network, output, targets)
+    for index in reversed(range(len(states))):
+        layer = network.layers_in_order[index]
+        dx = layer.backward(dz, states[index].x, network.parameters, gradient, need_dx=index > 0)
+        if index > 0:
+            below, mask = states[index - 1], masks[index - 1]
+            activation = network.layers_in_order[index - 1].activation
+            dz = activation.backward(dx if mask is None else dx * mask, below.z, below.y)
+    return loss, gradient, output.y
+
+
+def output_loss(network: Network, output: LayerState, targets: Array) -> Array:
+    """The loss at the output layer, from the logits where that is more stable."""
+    loss = network.loss
+    if _is_from_logits(network) and loss.value_from_logits is not None:
+        return loss.value_from_logits(output.z, targets)
+    return loss.value(output.y, targets)
+
+
+def _output_gradient(network: Network, output: LayerState, targets: Array) -> Array:
+    loss = network.loss
+    if _is_from_logits(network) and loss.gradient_from_logits is not None:
+        return loss.gradient_from_logits(output.z, targets)
+    activation = network.layers_in_order[-1].activation
+    return activation.backward(loss.gradient(output.y, targets), output.z, output.y)
+
+
+def _is_from_logits(network: Network) -> bool:
+    return network.loss.logits_activation == network.layers_in_order[-1].activation.name
