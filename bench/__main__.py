@@ -44,7 +44,12 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
-    return module.run(parser.parse_args(sys.argv[2:])) or 0
+    options = parser.parse_args(sys.argv[2:])
+    try:
+        return module.run(options) or 0
+    except (ValueError, TypeError, ImportError, OSError) as error:
+        print(f"bench: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from typing import Any
 
 import pn_gpu as pn
 from bench.table1_report import write_report
-from bench.table1_results import Result, append_result, read_results, versions
+from bench.table1_results import KEY_COLUMNS, Result, append_result, read_results, versions
 from pn_gpu.data import Dataset, load
 from pn_gpu.model.network import Network
 from pn_gpu.training.recipes import RECIPES, get_recipe
@@ -240,7 +240,7 @@ def train_cell(cell: Cell, checkpoints: Path) -> Result | None:
         return None
     train, test = (network.evaluate(x, y) for x, y in ((data.x_train, data.y_train), (data.x_test, data.y_test)))
     result = Result(
-        *cell.key(data),
+        **dict(zip(KEY_COLUMNS, cell.key(data), strict=True)),
         batch_size=str(BATCH_SIZE),
         parameters=str(network.num_parameters),
         train_accuracy=f"{train['accuracy']:.6f}",

@@ -45,16 +45,7 @@ class Result:
     @property
     def key(self) -> tuple[str, ...]:
         """What makes two results the same cell."""
-        return (
-            self.data,
-            self.examples,
-            self.topology,
-            self.dim,
-            self.recipe,
-            self.optimizer,
-            self.seed,
-            self.epochs,
-        )
+        return tuple(getattr(self, name) for name in KEY_COLUMNS)
 
     @property
     def hidden(self) -> tuple[int, ...]:
@@ -72,6 +63,7 @@ class Result:
         return 100 * float(self.test_accuracy)
 
 
+KEY_COLUMNS = ("data", "examples", "topology", "dim", "recipe", "optimizer", "seed", "epochs")
 COLUMNS = [field.name for field in fields(Result)]
 
 

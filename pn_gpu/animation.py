@@ -12,8 +12,15 @@ from pn_gpu.checks import check_integer
 from pn_gpu.files import replacing
 from pn_gpu.model.parameters import ParameterVector
 from pn_gpu.model.particle_network import ParticleNetwork
-from pn_gpu.plot import ParticleView
+from pn_gpu.particle_view import ParticleView
 from pn_gpu.training.callbacks import Callback
+
+try:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from PIL import Image
+except ImportError as error:
+    raise ImportError("animations need matplotlib, which is not installed; want: pip install 'pn-gpu[plot]'") from error
 
 if TYPE_CHECKING:
     from pn_gpu.training.loop import TrainingRun
@@ -92,10 +99,6 @@ class ParticleRecorder(Callback):
         ValueError
             If the suffix is another, or nothing was recorded.
         """
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from PIL import Image
-
         check_animation(path)
         check_integer("frames_per_second", frames_per_second, low=1)
         if self._network is None or not self.frames:
@@ -150,6 +153,8 @@ def _bounds(positions: list[Array]) -> tuple[Array, Array]:
 
 def _hold_still(ax: Any, low: Array, high: Array, index: int) -> None:
     """The same section in every frame."""
+    if len(low) == 2:
+        ax.set_aspect("equal", adjustable="box")  # the limits stay, the axes take their shape
     ax.set_xlim(low[0], high[0])
     if len(low) >= 2:
         ax.set_ylim(low[1], high[1])

@@ -19,6 +19,7 @@ from pn_gpu.model.layers import ParticleLayer
 from pn_gpu.model.network import Network
 from pn_gpu.model.particle_network import ParticleNetwork
 from pn_gpu.operator import dense_weight
+from pn_gpu.particle_view import COLOURS, ParticleView, evenly, new_figure
 from pn_gpu.training.history import History
 
 try:
@@ -29,9 +30,6 @@ except ImportError as error:
 Array = np.ndarray[Any, np.dtype[Any]]
 Axes = Any
 Path_ = str | os.PathLike[str]
-
-# Okabe and Ito's colours, which the colour-blind can tell apart; a node set each.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 # Above this many nodes on a side a picture of weights shows a sample of them.
 MAX_WEIGHT_NODES = 1024
@@ -71,104 +69,6 @@ def particles(network: ParticleNetwork, ax: Axes | None = None, path: Path_ | No
     return _finish(ax, path)
 
 
-class ParticleView:
-    """How the node sets of one network are drawn: which axes, colours and marks, and how n dimensions become them.
-
-    Parameters
-    ----------
-    network : ParticleNetwork
-        For n > 3 its present positions fix the principal axes.
-    max_particles : int, optional
-        Draw at most so many of a node set, evenly chosen; default all.
-    """
-
-    def __init__(self, network: ParticleNetwork, max_particles: int | None = None) -> None:
-        if not isinstance(network, ParticleNetwork):
-            raise TypeError(f"network: got a {type(network).__name__}, want a ParticleNetwork: only it has particles")
-        self.dim = network.dim
-        self.labels = _node_set_labels(network)
-        counts = [nodes.positions.shape[0] for nodes in network.particles]
-        self.chosen = [_evenly(count, max_particles or count) for count in counts]
-        self.note = "" if self.dim <= 3 else " (first three principal axes)"
-        self._rotation = np.eye(self.dim)
-        if self.dim > 3:
-            everything = np.concatenate([to_numpy(nodes.positions) for nodes in network.particles]).astype(np.float64)
-            self._rotation = np.linalg.svd(everything - everything.mean(axis=0), full_matrices=False)[2].T[:, :3]
-
-    def project(self, network: ParticleNetwork) -> tuple[list[Array], list[Array | None]]:
-        """Positions and dipoles [N, min(n, 3)] of every node set, as they are drawn."""
-        positions, dipoles = [], []
-        for nodes, chosen in zip(network.particles, self.chosen, strict=True):
-            positions.append(to_numpy(nodes.positions)[chosen] @ self._rotation)
-            as_output = "charges" in dir(nodes)
-            v = to_numpy(network.model.dipoles(nodes, as_output=as_output))[chosen]
-            dipoles.append(v @ self._rotation if v.shape[1] == self.dim else None)
-        return positions, dipoles
-
-    def make_axes(self, figure: Any = None, position: Any = 111) -> Axes:
-        """New axes of the right kind, in a figure of their own unless one is given."""
-        figure = _new_figure((6.4, 5.6 if self.dim > 1 else 3.2)) if figure is None else figure
-        return figure.add_subplot(position, projection="3d") if self.dim >= 3 else figure.add_subplot(position)
-
-    def check_axes(self, ax: Axes) -> Axes:
-        """``ax`` if it has as many dimensions as the picture."""
-        if (ax.name == "3d") != (self.dim >= 3):
-            want = 'three-dimensional axes (projection="3d")' if self.dim >= 3 else "plain axes"
-            raise ValueError(f"ax: got axes of the kind {ax.name!r}, want {want} for n = {self.dim}")
-        return ax
-
-    def draw(self, ax: Axes, positions: list[Array], dipoles: list[Array | None]) -> None:
-        """Draw all node sets on ``ax``."""
-        arrow = 0.3 if sum(map(len, positions)) <= 300 else 0.2
-        for index, (r, v, label) in enumerate(zip(positions, dipoles, self.labels, strict=True)):
-            colour = COLOURS[index % len(COLOURS)]
-            # Many particles are small and faint, so that the few of a later set stay visible among them.
-            size = float(np.clip(400 / len(r), 3, 30))
-            alpha = 0.9 if len(r) <= 100 else 0.45
-            points = [*r.T] if self.dim > 1 else [r[:, 0], np.full(len(r), -float(index))]
-            ax.scatter(*points, s=size, color=colour, alpha=alpha, label=f"{label} ({len(r)})", linewidths=0)
-            if v is None:
-                continue
-            arrows = [*v.T] if self.dim > 1 else [v[:, 0], np.zeros(len(v))]
-            if self.dim >= 3:
-                ax.quiver(*points, *arrows, length=arrow, color=colour, alpha=alpha, lw=0.7, arrow_length_ratio=0.3)
-            else:
-                ax.quiver(
-                    *points,
-                    *(arrow * np.asarray(arrows)),
-                    angles="xy",
-                    scale_units="xy",
-                    scale=1,
-                    color=colour,
-                    alpha=alpha,
-                    width=0.0025,
-                )
-        self._label(ax)
-
-    def _label(self, ax: Axes) -> None:
-        names = ["first", "second", "third"] if self.dim > 3 else ["x", "y", "z"][: self.dim]
-        ax.set_xlabel(names[0])
-        if self.dim == 1:
-            ax.set_yticks([-float(index) for index in range(len(self.labels))], self.labels)
-            ax.margins(0.05, 0.3)
-            return
-        ax.set_ylabel(names[1])
-        if self.dim >= 3:
-            ax.set_zlabel(names[2])
-            ax.set_box_aspect(None, zoom=0.92)
-        else:
-            ax.set_aspect("equal", adjustable="datalim")
-        ax.legend(loc="upper right", fontsize=8, framealpha=0.8)
-
-
-def _node_set_labels(network: ParticleNetwork) -> list[str]:
-    if not network.shared:
-        return [f"layer {layer.index} {side}" for layer in network.layers_in_order for side in ("inputs", "outputs")]
-    last = len(network.sizes) - 1
-    hidden = ["hidden"] if last == 2 else [f"hidden {index}" for index in range(1, last)]
-    return ["inputs", *hidden, "outputs"]
-
-
 def weights(network: Network, layer: int = 0, ax: Axes | None = None, path: Path_ | None = None) -> Axes:
     """The weight matrix of one layer as an image; that of a particle layer is computed for the picture.
 
@@ -187,10 +87,10 @@ def weights(network: Network, layer: int = 0, ax: Axes | None = None, path: Path
     """
     check_integer("layer", layer, low=0, high=len(network.layers_in_order) - 1)
     num_in, num_out = network.sizes[layer], network.sizes[layer + 1]
-    rows, columns = _evenly(num_in, MAX_WEIGHT_NODES), _evenly(num_out, MAX_WEIGHT_NODES)
+    rows, columns = evenly(num_in, MAX_WEIGHT_NODES), evenly(num_out, MAX_WEIGHT_NODES)
     w = _weight(network, layer, rows, columns)
     limit = _limit(w)
-    ax = _new_figure((5.6, 5)).add_subplot() if ax is None else ax
+    ax = new_figure((5.6, 5)).add_subplot() if ax is None else ax
     image = ax.imshow(
         w,
         cmap="RdBu_r",
@@ -244,7 +144,7 @@ def receptive_fields(
     w = _weight(network, layer, np.arange(num_in), np.arange(count))
     num_columns = min(count, max(4, math.ceil(math.sqrt(count))))
     num_rows = math.ceil(count / num_columns)
-    figure = _new_figure((1.25 * num_columns + 0.6, 1.35 * num_rows + 0.5))
+    figure = new_figure((1.25 * num_columns + 0.6, 1.35 * num_rows + 0.5))
     limit = _limit(w)
     axes = figure.subplots(num_rows, num_columns, squeeze=False)
     for node, ax in enumerate(axes.flat):
@@ -284,7 +184,7 @@ def training_history(
     if quantity is None:
         quantity = "accuracy" if "accuracy" in history else "loss"
     check_choice("quantity", quantity, [name for name in ("loss", "accuracy", "lr") if name in history])
-    ax = _new_figure((5.6, 3.8)).add_subplot() if ax is None else ax
+    ax = new_figure((5.6, 3.8)).add_subplot() if ax is None else ax
     epochs = np.arange(1, history.num_epochs + 1)
     factor, label = {"accuracy": (100, "accuracy, %"), "loss": (1, "loss"), "lr": (1, "learning rate")}[quantity]
     named = quantity == "lr"
@@ -355,17 +255,6 @@ def _image_shape(image_shape: tuple[int, int] | None, num_in: int) -> tuple[int,
     if len(shape) != 2 or math.prod(shape) != num_in:
         raise ValueError(f"image_shape: got {image_shape}, want two numbers whose product is {num_in}, the inputs")
     return shape
-
-
-def _evenly(count: int, most: int) -> Array:
-    """At most ``most`` indices below ``count``, evenly spaced."""
-    return np.arange(count) if count <= most else np.linspace(0, count - 1, most).round().astype(np.int64)
-
-
-def _new_figure(size: tuple[float, float]) -> Any:
-    import matplotlib.pyplot as plt
-
-    return plt.figure(figsize=size, layout="constrained")
 
 
 def _finish(ax: Axes, path: Path_ | None) -> Axes:

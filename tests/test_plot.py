@@ -1,5 +1,6 @@
 """Pictures: that they show what they say, for every kind of network."""
 
+import importlib
 import sys
 
 import numpy as np
@@ -131,7 +132,7 @@ def test_summary_is_a_file(net, tmp_path):
 
 
 @pytest.mark.parametrize("dim", [2, 4])
-def test_animation(dim, tmp_path):
+def test_animation(dim, tmp_path, caplog):
     from PIL import Image
 
     recorder = ParticleRecorder(every=2)
@@ -140,6 +141,7 @@ def test_animation(dim, tmp_path):
     recorder.save(tmp_path / "move.gif")
     with Image.open(tmp_path / "move.gif") as image:
         assert image.n_frames == 3
+    assert caplog.text == ""  # such as limits that matplotlib did not keep
     assert [file.name for file in tmp_path.iterdir()] == ["move.gif"]
 
 
@@ -179,6 +181,7 @@ def test_bad_input(tmp_path):
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.delitem(sys.modules, "pn_gpu.plot")
-    with pytest.raises(ImportError, match=r"pip install 'pn-gpu\[plot\]'"):
-        __import__("pn_gpu.plot")
+    for module in ("pn_gpu.plot", "pn_gpu.animation"):
+        monkeypatch.delitem(sys.modules, module)
+        with pytest.raises(ImportError, match=r"pip install 'pn-gpu\[plot\]'"):
+            importlib.import_module(module)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import table1
+from bench.__main__ import main as bench_main
 from bench.table1_report import HEADER, PAPER, summarise, write_report
 from bench.table1_results import COLUMNS, Result, append_result, read_results
 from support.idx_files import write_mnist_like
@@ -112,6 +113,14 @@ def test_bad_input(folder):
         table1.run(options(folder, "--data", str(folder / "nowhere")))
     with pytest.raises(FileNotFoundError, match="--output"):
         table1.run(options(folder, "--output", str(folder / "nowhere")))
+
+
+def test_bad_input_is_one_line(folder, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["bench", "table1", "--data", str(folder / "nowhere")])
+    assert bench_main() == 2
+    error = capsys.readouterr().err
+    assert error.startswith("bench: error: ")
+    assert error.count("\n") == 1
 
 
 def test_the_file_is_read_as_written_and_a_damaged_one_refused(tmp_path):
