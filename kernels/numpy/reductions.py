@@ -113,7 +113,7 @@ class MomentReduction:
 
 
 def _moment_table(v: Array, r: Array) -> Array:
-    """[v, v r_1, ..., v r_n], a column a particle: [(n + 1) d, N]; the long axis is the inner one, as NumPy likes it."""
+    """[v, v r_1, ..., v r_n], a column a particle: [(n + 1) d, N]; the long axis is the inner one."""
     v_columns, r_columns = np.ascontiguousarray(v.T), np.ascontiguousarray(r.T)
     table = np.empty((r.shape[1] + 1, *v_columns.shape), v.dtype)
     table[0] = v_columns
