@@ -27,8 +27,10 @@ def run(options: argparse.Namespace) -> None:
     rows = []
     for nodes in options.nodes:
         layer = random_layer(options.batch, nodes, nodes, options.dim)
-        forward = traced_peak(lambda: (pn.particle_linear(layer.x, *layer.particles, layer.bias),))  # noqa: B023
-        backward = traced_peak(lambda: pn.particle_linear_backward(layer.dz, layer.x, *layer.particles))  # noqa: B023
+        forward = traced_peak(lambda: (pn.particle_linear(layer.x, *layer.particles, layer.bias, method="direct"),))  # noqa: B023
+        backward = traced_peak(
+            lambda: pn.particle_linear_backward(layer.dz, layer.x, *layer.particles, method="direct")
+        )  # noqa: B023
         rows.append(
             {
                 "N=M": nodes,

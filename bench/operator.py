@@ -46,8 +46,8 @@ def _measure(layer: Layer, seconds: float) -> list[dict[str, object]]:
     w = pn.dense_weight(*layer.particles)
     x, dz = layer.x, layer.dz
     ours = {
-        "forward": lambda: pn.particle_linear(x, *layer.particles, layer.bias),
-        "backward": lambda: pn.particle_linear_backward(dz, x, *layer.particles),
+        "forward": lambda: pn.particle_linear(x, *layer.particles, layer.bias, method="direct"),
+        "backward": lambda: pn.particle_linear_backward(dz, x, *layer.particles, method="direct"),
     }
     theirs = {"forward": lambda: x @ w, "backward": lambda: (dz @ w.T, x.T @ dz)}
     _check(ours["forward"](), x @ w + layer.bias)

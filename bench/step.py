@@ -75,8 +75,8 @@ def run(options: argparse.Namespace) -> None:
 
 def _our_step(layer: Layer) -> Step:
     def step() -> list[np.ndarray]:
-        pn.particle_linear(layer.x, *layer.particles, layer.bias)
-        gradient = pn.particle_linear_backward(layer.dz, layer.x, *layer.particles)
+        pn.particle_linear(layer.x, *layer.particles, layer.bias, method="direct")
+        gradient = pn.particle_linear_backward(layer.dz, layer.x, *layer.particles, method="direct")
         return list(gradient)
 
     return step

@@ -67,7 +67,8 @@ def _pass_over_tiles(
         x_tile[:] = x[:, rows]
         # [BI, B]: BLAS makes it faster than its transpose.
         dx_tile, partial = (scratch(name, (height, len(x)), x.dtype) for name in ("total", "partial"))
-        dx_tile[:] = 0
+        if not dz_tiles:
+            dx_tile[:] = 0
         for columns, dz_tile in dz_tiles:
             width = columns.stop - columns.start
             k, g, spare = (scratch(name, (height, width), x.dtype) for name in ("values", "products", "spare"))
@@ -79,8 +80,9 @@ def _pass_over_tiles(
                     pairs.dipole_products(strip_rows, columns, g[strip])
                     g[strip] *= k[strip]
             if dx is not None:
-                np.matmul(g, dz_tile.T, out=partial)
-                dx_tile += partial
+                np.matmul(g, dz_tile.T, out=partial if columns.start else dx_tile)
+                if columns.start:
+                    dx_tile += partial
             if reduction is None:
                 continue
             _outer_products(x_tile, dz_tile, g)

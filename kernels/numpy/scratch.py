@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 
@@ -17,8 +18,7 @@ _own = threading.local()
 
 def scratch(purpose: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """An array of any content, this thread's own until it asks for the same purpose again."""
-    dtype = np.dtype(dtype)
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     kept = getattr(_own, purpose, None)
     if kept is None or kept.nbytes < size:
         kept = np.empty(size, np.uint8)
