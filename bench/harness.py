@@ -18,11 +18,15 @@ from pn_gpu.kernels.numpy.threads import num_threads
 
 RESULTS = Path(__file__).parent / "results"
 MB = 2**20
+SPIN_SECONDS = 0.25
 Row = Mapping[str, object]
 
 
 def interleave(providers: Mapping[str, Callable[[], object]], seconds: float, least: int = 5) -> dict[str, np.ndarray]:
     """Times of every provider, taken in turn so that all meet the same disturbances.
+
+    The threads of a BLAS go on spinning for some 100 ms after their last product and would take a core from whoever
+    comes next, so every provider first waits, then runs once unmeasured, in the state that it leaves itself.
 
     Parameters
     ----------
@@ -43,6 +47,8 @@ def interleave(providers: Mapping[str, Callable[[], object]], seconds: float, le
     begin, rounds = time.perf_counter(), 0
     while rounds < least or time.perf_counter() - begin < seconds:
         for name, function in providers.items():
+            time.sleep(SPIN_SECONDS)
+            function()
             start = time.perf_counter()
             function()
             times[name].append(time.perf_counter() - start)
