@@ -9,7 +9,7 @@ import argparse
 
 import pn_gpu as pn
 from bench.harness import MB, add_save_option, report, traced_peak
-from bench.layers import random_layer
+from bench.layers import Layer, random_layer
 
 HELP = "peak memory beyond inputs, outputs and gradients"
 
@@ -22,15 +22,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_save_option(parser)
 
 
+def _peaks(layer: Layer) -> tuple[float, float]:
+    """MB of a forward and of a backward."""
+    forward = traced_peak(lambda: (pn.particle_linear(layer.x, *layer.particles, layer.bias, method="direct"),))
+    backward = traced_peak(lambda: pn.particle_linear_backward(layer.dz, layer.x, *layer.particles, method="direct"))
+    return forward, backward
+
+
 def run(options: argparse.Namespace) -> None:
     """One forward and one backward for each size."""
     rows = []
     for nodes in options.nodes:
         layer = random_layer(options.batch, nodes, nodes, options.dim)
-        forward = traced_peak(lambda: (pn.particle_linear(layer.x, *layer.particles, layer.bias, method="direct"),))  # noqa: B023
-        backward = traced_peak(
-            lambda: pn.particle_linear_backward(layer.dz, layer.x, *layer.particles, method="direct")
-        )  # noqa: B023
+        forward, backward = _peaks(layer)
         rows.append(
             {
                 "N=M": nodes,

@@ -60,9 +60,23 @@ class ParameterVector:
         self.layout = layout
         self.flat = flat
 
+    @property
+    def flat(self) -> Array:
+        """All parameters, [P]."""
+        return self._flat
+
+    @flat.setter
+    def flat(self, flat: Array) -> None:
+        self._flat = flat
+        self._views: dict[str, Array] = {}
+
     def __getitem__(self, name: str) -> Array:
-        slot = self.layout.slots[name]
-        return namespace_of(self.flat).reshape(self.flat[slot.start : slot.stop], slot.shape)
+        view = self._views.get(name)
+        if view is None:
+            slot = self.layout.slots[name]
+            view = namespace_of(self.flat).reshape(self.flat[slot.start : slot.stop], slot.shape)
+            self._views[name] = view
+        return view
 
     def __setitem__(self, name: str, value: Array) -> None:
         slot = self.layout.slots[name]
@@ -80,8 +94,8 @@ class ParameterVector:
 
     def add(self, name: str, value: Array) -> None:
         """Add ``value`` to one part: a shared node set collects gradients from two layers."""
-        slot = self.layout.slots[name]
-        self.flat[slot.start : slot.stop] += namespace_of(value).reshape(value, (-1,))
+        view = self[name]
+        view += value
 
     def group(self, prefix: str) -> ParameterGroup:
         """The parameters of one node set or layer, such as ``particles.0``."""

@@ -51,7 +51,7 @@ def _subtract_mean(gradient: ParameterVector, names: list[str]) -> None:
     xp = namespace_of(gradient.flat)
     mean = sum(xp.sum(gradient[name], axis=0) for name in names) / count
     for name in names:
-        gradient.add(name, xp.broadcast_to(-mean, gradient[name].shape))
+        gradient.add(name, -mean)
 
 
 def remove_rotation(network: Network, gradient: ParameterVector) -> None:
