@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dim", type=int, default=3, help="dimensions n (default: 3)")
     parser.add_argument("--epochs", type=int, help="default: 5 to time, 50 to train")
     parser.add_argument("--recipe", choices=list(RECIPES), default="modern", help="default: modern")
+    parser.add_argument("--method", default="auto", help="auto (default), direct or mehler")
     parser.add_argument("--lr", type=float, help="default: the recipe's")
     parser.add_argument("--seeds", type=int, default=1, help="networks to train (default: 1)")
 
@@ -99,9 +100,13 @@ def _train(data: Dataset, options: argparse.Namespace) -> None:
     epochs = options.epochs or 50
     accuracies = []
     for seed in range(options.seeds):
-        network = pn.ParticleNetwork(sizes, dim=options.dim, seed=seed, backend="numpy")
         recipe = get_recipe(options.recipe, options.lr)
-        history = network.fit(data.x_train, data.y_train, epochs=epochs, batch_size=100, seed=seed, **recipe)
+        network = pn.ParticleNetwork(
+            sizes, dim=options.dim, activation=recipe.activation, method=options.method, seed=seed, backend="numpy"
+        )
+        history = network.fit(
+            data.x_train, data.y_train, epochs=epochs, batch_size=100, seed=seed, **recipe.fit_options
+        )
         train, test = (network.evaluate(*part) for part in ((data.x_train, data.y_train), (data.x_test, data.y_test)))
         accuracies.append(test["accuracy"])
         print(

@@ -88,13 +88,22 @@ class Cell:
 
     def training(self) -> dict[str, Any]:
         """Keyword arguments of `fit`."""
-        return get_recipe(self.recipe, self.lr)
+        return get_recipe(self.recipe, self.lr).fit_options
+
+    @property
+    def setting(self) -> str:
+        """Optimiser and activation, in words."""
+        recipe = get_recipe(self.recipe, self.lr)
+        return f"{recipe.optimizer!r}, {recipe.activation}"
 
     def network(self) -> Network:
         """The network before its first step."""
+        activation = get_recipe(self.recipe).activation
         if self.dim:
-            return pn.ParticleNetwork(self.sizes, self.dim, seed=self.seed, backend="numpy")
-        return pn.DenseNetwork(self.sizes, seed=self.seed, backend="numpy")
+            return pn.ParticleNetwork(
+                self.sizes, self.dim, activation=activation, seed=self.seed, backend="numpy", method="direct"
+            )
+        return pn.DenseNetwork(self.sizes, activation=activation, seed=self.seed, backend="numpy")
 
     def key(self, data: Dataset) -> tuple[str, ...]:
         """What makes two results the same cell."""
@@ -107,7 +116,7 @@ class Cell:
                     self.topology,
                     self.dim,
                     self.recipe,
-                    repr(self.training()["optimizer"]),
+                    self.setting,
                     self.seed,
                     self.epochs,
                 ),

@@ -58,7 +58,7 @@ def _add_network_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--dim", type=int, default=3, help="dimensions of the particles' positions (default: 3)")
     group.add_argument("--model", choices=MODELS, default="dipole", help="what a node is (default: dipole)")
     group.add_argument("--potential", choices=potentials.names(), default="gaussian", help="k(s) (default: gaussian)")
-    group.add_argument("--activation", choices=list(ACTIVATIONS), default="relu", help="hidden layers' (default: relu)")
+    group.add_argument("--activation", choices=list(ACTIVATIONS), help="hidden layers' (default: the recipe's)")
     group.add_argument("--unshared", action="store_true", help="give every layer node sets of its own")
     group.add_argument("--dropout", type=float, default=0.0, metavar="P", help="of hidden activations (default: 0)")
     group.add_argument("--method", choices=METHODS, default="auto", help="how layers are computed (default: auto)")
@@ -72,7 +72,7 @@ def _add_training_arguments(group: argparse._ArgumentGroup) -> None:
         "--recipe",
         choices=list(RECIPES),
         default="modern",
-        help="modern: Adam, one cycle; paper: RMSProp at 0.005 (default: modern)",
+        help="modern: Adam, one cycle to 0.03, leaky ReLU; paper: RMSProp at 0.005, ReLU (default: modern)",
     )
     group.add_argument("--epochs", type=int, default=50, help="(default: 50)")
     group.add_argument(
@@ -127,7 +127,7 @@ def _train(options: argparse.Namespace, processes: SingleProcess) -> int:
         ],
         progress=bar,
         processes=processes,
-        **recipe,
+        **recipe.fit_options,
     )
     if leads:
         network.save(output)
@@ -141,7 +141,7 @@ def _train(options: argparse.Namespace, processes: SingleProcess) -> int:
 def _make_network(options: argparse.Namespace, dataset: Dataset) -> Network:
     sizes = [dataset.num_features, *_parse_hidden(options.hidden), dataset.num_outputs]
     common: dict[str, Any] = {
-        "activation": options.activation,
+        "activation": options.activation or get_recipe(options.recipe).activation,
         "output": "linear" if dataset.num_classes is None else "softmax",
         "dropout": options.dropout,
         "seed": options.seed,

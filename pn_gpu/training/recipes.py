@@ -2,39 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from pn_gpu.checks import check_choice, check_number
-from pn_gpu.training.optimizers import Adam, RMSProp
+from pn_gpu.training.optimizers import Adam, Optimizer, RMSProp
 from pn_gpu.training.schedules import OneCycle
 
-
-def _paper(lr: float | None) -> dict[str, Any]:
-    return {"optimizer": RMSProp(0.005 if lr is None else lr, decay=0.99), "remove_mean_translation": True}
+RECIPES = ("modern", "paper")
 
 
-def _modern(lr: float | None) -> dict[str, Any]:
-    return {"optimizer": Adam(OneCycle(0.02 if lr is None else lr)), "remove_mean_translation": True}
+@dataclass(frozen=True)
+class Recipe:
+    """How to train, and which hidden activation goes with it.
+
+    Attributes
+    ----------
+    name : str
+    activation : str
+        Of the hidden layers.
+    optimizer : Optimizer
+    """
+
+    name: str
+    activation: str
+    optimizer: Optimizer
+
+    @property
+    def fit_options(self) -> dict[str, Any]:
+        """Keyword arguments of `Network.fit`."""
+        return {"optimizer": self.optimizer, "remove_mean_translation": True}
 
 
-RECIPES: dict[str, Callable[[float | None], dict[str, Any]]] = {"modern": _modern, "paper": _paper}
-
-
-def get_recipe(name: str, lr: float | None = None) -> dict[str, Any]:
-    """Keyword arguments of `Network.fit`.
+def get_recipe(name: str, lr: float | None = None) -> Recipe:
+    """The recipe called ``name``.
 
     Parameters
     ----------
     name : {"modern", "paper"}
-        modern: Adam with a one-cycle schedule. paper: RMSProp at a constant rate, decay 0.99.
+        modern: Adam with a one-cycle schedule, and leaky ReLU, under which no hidden node dies for good. paper: RMSProp
+        at a constant rate, decay 0.99, and ReLU.
     lr : float, optional
-        (Peak) learning rate; default 0.02 (modern) and 0.005 (paper).
+        (Peak) learning rate; default 0.03 (modern) and 0.005 (paper).
 
     Raises
     ------
     ValueError
         If the name is unknown or the rate is not above 0.
     """
+    check_choice("recipe", name, RECIPES)
     rate = None if lr is None else check_number("lr", lr, low=0, low_open=True)
-    return RECIPES[check_choice("recipe", name, RECIPES)](rate)
+    if name == "paper":
+        return Recipe("paper", "relu", RMSProp(0.005 if rate is None else rate, decay=0.99))
+    return Recipe("modern", "leaky_relu", Adam(OneCycle(0.03 if rate is None else rate)))
