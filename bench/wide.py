@@ -25,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 import pn_gpu as pn
+from bench.harness import SPIN_SECONDS
 from pn_gpu.kernels.numpy.threads import num_threads
 from pn_gpu.planning.calibration import machine_costs
 
@@ -235,7 +236,10 @@ def _relative(got: np.ndarray, want: np.ndarray) -> float:
 
 
 def _best(function: Callable[[], object], rounds: int) -> float:
+    """Seconds of the fastest of some calls, after a wait for BLAS to stop spinning and one call to warm up."""
     times = []
+    time.sleep(SPIN_SECONDS)
+    function()
     for _ in range(rounds):
         start = time.perf_counter()
         function()
