@@ -57,6 +57,8 @@ class Footprint:
         Inputs and targets of a batch.
     inference_workspace, backward_workspace, update_workspace : int
         What the largest layer's forward and backward pass and the optimiser's update need meanwhile.
+    kept_scratch : int
+        Tiles that the threads keep from step to step in training.
     file : int
         Bytes on disk, header included.
     """
@@ -71,12 +73,14 @@ class Footprint:
     inference_workspace: int
     backward_workspace: int
     update_workspace: int
+    kept_scratch: int
     file: int
 
     @property
     def training_workspace(self) -> int:
-        """Of the backward pass, or beyond the activations that are gone by then: the update, or the next batch."""
-        return max(self.backward_workspace, self.update_workspace - self.activations, self.batch - self.activations)
+        """The kept tiles, and the backward pass's or what goes beyond the activations: update, or next batch."""
+        passing = max(self.backward_workspace, self.update_workspace - self.activations, self.batch - self.activations)
+        return self.kept_scratch + passing
 
     @property
     def training_peak(self) -> int:
@@ -133,6 +137,7 @@ def particle_footprint(
         optimizer,
         forward=[_particle_forward(batch_size, *layer, dim, num_dipole) for layer in pairwise(sizes)],
         backward=[_particle_backward(batch_size, *layer, dim, num_dipole) for layer in pairwise(sizes)],
+        scratch=(_kept_scratch(sizes, batch_size, False), _kept_scratch(sizes, batch_size, True)),
     )
 
 
@@ -154,6 +159,7 @@ def dense_footprint(
         forward=[0 for _ in sizes[1:]],
         # The product x^T dz, before it is added to the gradient.
         backward=[n_in * n_out for n_in, n_out in pairwise(sizes)],
+        scratch=(0, 0),
     )
 
 
@@ -198,8 +204,13 @@ def _footprint(
     optimizer: str | Optimizer,
     forward: Sequence[int],
     backward: Sequence[int],
+    scratch: tuple[int, int],
 ) -> Footprint:
-    """Bytes from numbers of elements; ``forward`` and ``backward`` are what the operator takes, layer by layer."""
+    """Bytes from numbers of elements.
+
+    ``forward`` and ``backward`` are what the operator takes, layer by layer; ``scratch`` is what its threads keep when
+    they predict, and when they train.
+    """
     count = sum(map(math.prod, shapes.values()))
     width = np.dtype(small.dtype).itemsize
     chosen = get_optimizer(optimizer)
@@ -213,20 +224,21 @@ def _footprint(
         rollback=count * width,
         activations=activations * width,
         batch=batch_size * (sizes[0] + sizes[-1]) * width,
-        inference_workspace=_forward_workspace(sizes, batch_size, forward) * width,
+        inference_workspace=_forward_workspace(sizes, batch_size, forward, scratch[0]) * width,
         backward_workspace=_backward_workspace(sizes, batch_size, backward) * width,
         update_workspace=int(UPDATE_TEMPORARIES.get(type(chosen), 3) * count) * width,
+        kept_scratch=scratch[1] * width,
         file=_file_size(small, sizes, shapes, width),
     )
 
 
-def _forward_workspace(sizes: Sequence[int], batch: int, operator: Sequence[int]) -> int:
+def _forward_workspace(sizes: Sequence[int], batch: int, operator: Sequence[int], scratch: int) -> int:
     """What the forward pass takes beyond the activations of all layers: a wide first layer is done before the last."""
     peak, kept = batch * sizes[0] // 4, 0  # the inputs are checked first: a byte each
     for n_out, workspace in zip(sizes[1:], operator, strict=True):
-        peak = max(peak, kept + batch * n_out + workspace)
+        peak = max(peak, kept + batch * n_out + workspace + scratch)
         kept += 2 * batch * n_out
-    return max(peak - kept, batch * sizes[-1])
+    return max(peak - kept, batch * sizes[-1] + scratch)
 
 
 def _backward_workspace(sizes: Sequence[int], batch: int, operator: Sequence[int]) -> int:
@@ -247,24 +259,39 @@ def get_optimizer(optimizer: str | Optimizer) -> Optimizer:
 
 
 def _particle_forward(batch: int, n_in: int, n_out: int, dim: int, num_dipole: int) -> int:
-    """Elements that the forward tiles and the tables of one layer take."""
-    groups = share_out(n_out, FORWARD_TILE[1], layer_work(batch, n_in, n_out))
-    height, width = min(n_in, FORWARD_TILE[0]), _largest_tile(groups)
-    tiles = 2 * height * width + 2 * min(batch, BATCH_TILE) * width
-    return min(num_threads(), len(groups)) * tiles + _tables(n_in, n_out, dim, num_dipole)
+    """Elements that the forward of one layer takes beside what the threads keep."""
+    return _tables(n_in, n_out, dim, num_dipole)
 
 
 def _particle_backward(batch: int, n_in: int, n_out: int, dim: int, num_dipole: int) -> int:
-    """Elements that the backward tiles, their operands, the tables and the sums of one layer take."""
+    """Elements that the backward of one layer takes beside what the threads keep: tables, sums, and tiles of dz."""
     groups = share_out(n_in, BACKWARD_TILE[0], layer_work(batch, n_in, n_out))
-    height, width, rows = _largest_tile(groups), min(n_out, BACKWARD_TILE[1]), min(batch, BATCH_TILE)
-    # Columns of x, of dx and of a partial sum of it; the last tile's partial sum goes when the next one's is there.
-    operands = 4 if max(map(len, groups)) > 1 else 3
-    tiles = 3 * height * width + operands * rows * height
+    width, rows = min(n_out, BACKWARD_TILE[1]), min(batch, BATCH_TILE)
     copied = rows * n_out if n_out > width else 0  # dz by tiles; a single tile is dz itself
     moments = num_dipole * (dim + 1)
     sums = 2 * (n_in + n_out) * moments + len(groups) * n_out * moments
-    return min(num_threads(), len(groups)) * tiles + sums + copied + _tables(n_in, n_out, dim, num_dipole)
+    return sums + copied + _tables(n_in, n_out, dim, num_dipole)
+
+
+def _kept_scratch(sizes: Sequence[int], batch: int, training: bool) -> int:
+    """Elements of the tiles that the threads keep from call to call: for every purpose, its largest (see `scratch`)."""
+    rows = min(batch, BATCH_TILE)
+    largest: dict[str, int] = {}
+    for n_in, n_out in pairwise(sizes):
+        work = layer_work(batch, n_in, n_out)
+        groups = share_out(n_out, FORWARD_TILE[1], work)
+        width = _largest_tile(groups)
+        tile = min(n_in, FORWARD_TILE[0]) * width
+        needs = [{"weights": tile, "products": tile, "total": rows * width, "partial": rows * width}]
+        if training:
+            groups = share_out(n_in, BACKWARD_TILE[0], work)
+            height = _largest_tile(groups)
+            tile = height * min(n_out, BACKWARD_TILE[1])
+            tiles = dict.fromkeys(("values", "products", "spare"), tile)
+            needs.append(tiles | dict.fromkeys(("inputs", "total", "partial"), rows * height))
+        for need in needs:
+            largest = {name: max(largest.get(name, 0), need.get(name, 0)) for name in largest | need}
+    return num_threads() * sum(largest.values())
 
 
 def _tables(n_in: int, n_out: int, dim: int, num_dipole: int) -> int:

@@ -21,6 +21,8 @@ def scratch(purpose: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array
     size = math.prod(shape) * dtype.itemsize
     kept = getattr(_own, purpose, None)
     if kept is None or kept.nbytes < size:
+        kept = None
+        setattr(_own, purpose, None)  # the old memory goes before the new comes
         kept = np.empty(size, np.uint8)
         if size <= MOST_KEPT_BYTES:
             setattr(_own, purpose, kept)
