@@ -135,7 +135,7 @@ def particle_footprint(
         particle_shapes(sizes, dim, model, shared),
         batch_size,
         optimizer,
-        forward=[_particle_forward(batch_size, *layer, dim, num_dipole) for layer in pairwise(sizes)],
+        forward=[_tables(*layer, dim, num_dipole) for layer in pairwise(sizes)],
         backward=[_particle_backward(batch_size, *layer, dim, num_dipole) for layer in pairwise(sizes)],
         scratch=(_kept_scratch(sizes, batch_size, False), _kept_scratch(sizes, batch_size, True)),
     )
@@ -256,11 +256,6 @@ def get_optimizer(optimizer: str | Optimizer) -> Optimizer:
     if isinstance(optimizer, Optimizer):
         return optimizer
     return OPTIMIZERS[check_choice("optimizer", optimizer, OPTIMIZERS)]
-
-
-def _particle_forward(batch: int, n_in: int, n_out: int, dim: int, num_dipole: int) -> int:
-    """Elements that the forward of one layer takes beside what the threads keep."""
-    return _tables(n_in, n_out, dim, num_dipole)
 
 
 def _particle_backward(batch: int, n_in: int, n_out: int, dim: int, num_dipole: int) -> int:
