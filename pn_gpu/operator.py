@@ -85,7 +85,7 @@ def particle_linear(
         z = room.forward(matrix, r_in, v_in, r_out, v_out, bias, pairwise)
     else:
         fast = mehler_room(x)
-        z = fast.forward(matrix, r_in, v_in, r_out, v_out, bias, pairwise, approximation, room)
+        z = fast.forward(matrix, r_in, v_in, r_out, v_out, bias, pairwise, approximation)
     return _reshape(z, (*x.shape[:-1], r_out.shape[0]))
 
 
@@ -140,7 +140,7 @@ def particle_linear_backward(
     if approximation is None:
         gradient = room.backward(*arguments)
     else:
-        gradient = mehler_room(x).backward(*arguments, approximation, room)
+        gradient = mehler_room(x).backward(*arguments, approximation)
     return gradient._replace(dx=_reshape(gradient.dx, x.shape)) if need_dx else gradient
 
 

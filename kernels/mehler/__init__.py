@@ -16,12 +16,12 @@ C^T and
     dv_id = sum_a dA_ida Phi_a(r_i)       dr_i = sum_a (sum_d v_id dA_ida) grad Phi_a(r_i)
 
 Every |Phi| is at most 1 and sum_a Phi_a(r)^2 at most 1; what is missing, e(r) = 1 - sum_a Phi_a(r)^2, bounds
-the error of every weight: |dK_ij| <= sqrt(e_i e_j). Particles whose e is too large take the direct tiles
-instead.
+the error of every weight: |dK_ij| <= sqrt(e_i e_j). Particles whose e is too large are left out of the
+expansion; their exact weights are further columns of A and C.
 
-``forward(x, r_in, v_in, r_out, v_out, bias, potential, approximation, direct)`` and
-``backward(dz, x, r_in, v_in, r_out, v_out, potential, need_dx, need_particles, approximation, direct)`` take
-arrays of any library of the array API standard, and the room that computes exact weights for them.
+``forward(x, r_in, v_in, r_out, v_out, bias, potential, approximation)`` and
+``backward(dz, x, r_in, v_in, r_out, v_out, potential, need_dx, need_particles, approximation)`` take arrays of
+any library of the array API standard; the potential is the Gaussian.
 """
 
 from pn_gpu.kernels.mehler.backward import backward

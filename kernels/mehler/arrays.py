@@ -8,27 +8,40 @@ standard get the same result by assignment.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeVar
 
 import array_api_compat as compat
 import numpy as np
 
 from pn_gpu.kernels.numpy.scratch import scratch
 from pn_gpu.kernels.numpy.threads import num_threads, parallel_map
-from pn_gpu.kernels.numpy.tiles import BLAS_SERIAL_WORK
 
 Array = Any
 
-# What one chunk touches, most of it at different times, against a core's L2 cache; fewer calls count as well.
-CACHE_BYTES = 4 << 20
-SHORTEST_CHUNK, LONGEST_CHUNK = 512, 2048
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Values of a factor that are made before its product is taken: a long product is worth handing to the threads.
+PANEL_VALUES, SHORTEST_PANEL = 1 << 20, 4096
+# Features that a thread makes at once. Shorter calls of NumPy are slower on two threads than on one, which wait for
+# each other's hold of the interpreter; and what is gained by staying in the cache is less.
+CHUNK_VALUES = 1 << 16
+# Multiply-adds of products below which the caller's thread does them alone.
+LEAST_WORK = 1 << 24
 
 
-class Job(NamedTuple):
-    """A function of some chunks of a node set, and all the chunks it is for."""
+class Product(NamedTuple):
+    """A product to be written: ``out[...] = a @ b``; ``out`` may be a view of some columns."""
 
-    function: Callable[[list[slice]], Any]
-    chunks: list[slice]
+    a: Array
+    b: Array
+    out: Array
+
+    @property
+    def work(self) -> int:
+        """Multiply-adds."""
+        return self.a.shape[0] * self.a.shape[1] * self.b.shape[1]
 
 
 class Library:
@@ -67,9 +80,19 @@ class Library:
         """A small NumPy array on the device."""
         return self.xp.asarray(values.tolist(), dtype=dtype or self.dtype, device=self.device)
 
+    def rows(self, indices: np.ndarray[Any, Any]) -> Array:
+        """Indices of rows on the device."""
+        return indices if self.is_numpy else self.constant(indices, self.xp.int64)
+
     def cast(self, a: Array, dtype: Any) -> Array:
         """``a`` in ``dtype``, itself where it already is."""
         return a if a.dtype == dtype else self.xp.astype(a, dtype)
+
+    def columns(self, a: Array) -> Array:
+        """a^T of ``a`` [BN, n] with its rows contiguous, in the features' dtype: [n, BN]."""
+        transposed = self.empty(a.shape[1], a.shape[0])
+        transposed[...] = self.cast(self.xp.matrix_transpose(a), self.dtype)
+        return transposed
 
     def multiply(self, a: Array, b: Array, out: Array) -> None:
         """``out[...] = a * b``."""
@@ -78,18 +101,68 @@ class Library:
         else:
             out[...] = a * b
 
-    def matmul(self, a: Array, b: Array, out: Array) -> None:
-        """``out[...] = a @ b``; ``out`` may be a view of some columns."""
+    def subtract(self, a: Array, b: Array, out: Array) -> None:
+        """``out[...] = a - b``."""
         if self._takes_out:
-            self.xp.matmul(a, b, out=out)
+            self.xp.subtract(a, b, out=out)
         else:
-            out[...] = a @ b
+            out[...] = a - b
+
+    def exp(self, a: Array) -> Array:
+        """exp(a), in place where the library can."""
+        return self.xp.exp(a, out=a) if self._takes_out else self.xp.exp(a)
+
+    def share(self, work: int) -> int:
+        """How many threads take part in products of so many multiply-adds."""
+        return num_threads() if self.is_numpy and work >= LEAST_WORK else 1
+
+    def compute(self, products: list[Product]) -> None:
+        """Write all products; NumPy deals them out to the threads."""
+        if self.is_numpy:
+            work = sum(product.work for product in products)
+            parallel_map(lambda p: np.matmul(p.a, p.b, out=p.out), products, work)
+            return
+        for a, b, out in products:
+            if self._takes_out and a.dtype == out.dtype:
+                self.xp.matmul(a, b, out=out)
+            else:
+                out[...] = self.cast(a @ b, out.dtype)
+
+    def by_columns(self, *products: Product) -> list[Product]:
+        """The products, each cut into columns for the threads."""
+        share = self.share(sum(product.work for product in products))
+        return [
+            Product(a, b[:, where], out[:, where])
+            for a, b, out in products
+            for where in slices(0, b.shape[1], -(-b.shape[1] // share))
+        ]
 
     def take_rows(self, a: Array, rows: Array, out: Array) -> Array:
-        """Rows of ``a`` [P, N], copied to the first rows of ``out``; returns them."""
+        """Rows of ``a`` [P, BN]; NumPy copies them to ``out``."""
         if self.is_numpy:
-            return np.take(a, rows, axis=0, out=out[: len(rows)], mode="clip")
+            return np.take(a, rows, axis=0, out=out, mode="clip")
         return self.xp.take(a, rows, axis=0)
+
+    def pick(self, a: Array, indices: np.ndarray[Any, Any]) -> Array:
+        """``a[indices]`` in the features' dtype."""
+        return self.cast(a[indices] if self.is_numpy else self.xp.take(a, self.rows(indices), axis=0), self.dtype)
+
+    def put_columns(self, a: Array, columns: np.ndarray[Any, Any], value: float) -> None:
+        """``a[:, columns] = value``."""
+        if self._takes_out:
+            a[:, columns.tolist()] = value
+        else:
+            for column in columns.tolist():
+                a[:, column] = value
+
+    def add_to_rows(self, a: Array, rows: np.ndarray[Any, Any], values: Array) -> None:
+        """``a[rows] += values``, for rows that are all different."""
+        values = self.cast(values, a.dtype)
+        if self._takes_out:
+            a[rows.tolist()] += values
+        else:
+            for position, row in enumerate(rows.tolist()):
+                a[row, :] += values[position, :]
 
     def sum_of_products(self, a: Array, b: Array) -> Array:
         """sum_p a[..., p, :] b[p, :]: [..., N]."""
@@ -97,79 +170,47 @@ class Library:
             return np.einsum("...pn,pn->...n", a, b)
         return self.xp.sum(a * b, axis=-2)
 
-    def weighted_sum(self, a: Array, weights: Array, out: Array) -> Array:
-        """sum_d a[d, p, :] weights[d, :]: [P, N]; NumPy writes it to ``out``."""
+    def weighted_sum(self, a: Array, weights: Array) -> Array:
+        """sum_d a[d, p, :] weights[d, :]: [P, N]."""
         if self.is_numpy:
-            return np.einsum("dpn,dn->pn", a, weights, out=out)
+            return np.einsum("dpn,dn->pn", a, weights, out=self.scratch("pull", a.shape[1], a.shape[2]))
         return self.xp.sum(a * weights[:, None, :], axis=0)
 
-    def scratch(self, size: int) -> Array:
-        """Memory for ``size`` features that is this thread's own until it asks again: fresh pages cost
-        much."""
-        return scratch("features", (size,), self.dtype) if self.is_numpy else self.empty(size)
+    def scratch(self, purpose: str, *shape: int) -> Array:
+        """Memory that is this thread's own until it asks for the same purpose again: fresh pages cost much."""
+        return scratch(purpose, shape, self.dtype) if self.is_numpy else self.empty(*shape)
 
-    def run(self, *jobs: Job) -> list[list[Array]]:
-        """What every job returns for its groups of chunks: on NumPy dealt out to the threads, all jobs at once."""
-        share = num_threads() if self.is_numpy else 1
-        tasks = [
-            (position, job.function, job.chunks[start::share])
-            for position, job in enumerate(jobs)
-            for start in range(min(share, len(job.chunks)))
-        ]
-        if self.is_numpy:
-            done = parallel_map(lambda task: task[1](task[2]), tasks, BLAS_SERIAL_WORK)
-        else:
-            done = [function(chunks) for _, function, chunks in tasks]
-        results: list[list[Array]] = [[] for _ in jobs]
-        for (position, _, _), result in zip(tasks, done, strict=True):
-            results[position].append(result)
-        return results
+    def panels(self, length: int, rows: int, values: int, budget: int) -> list[slice]:
+        """Slices that cover ``range(length)`` for factors of ``rows`` rows; a particle takes ``values`` values in all.
 
-    def chunks(self, length: int, rows: int, batch: int, budget: int) -> list[slice]:
-        """Slices that cover ``range(length)``, on NumPy short enough for the cache.
-
-        ``rows`` is how many features one particle takes, which stay within ``budget`` bytes for all threads
-        together, and ``batch`` how many inputs.
+        Both node sets together stay within ``budget`` bytes.
         """
-        size = max(budget // (rows * self.itemsize), 1)
+        size = budget // (2 * values * self.itemsize)
         if self.is_numpy:
-            cached = max(CACHE_BYTES // ((rows + batch) * self.itemsize), SHORTEST_CHUNK)
-            shared = -(-length // num_threads())
-            size = max(min(size // num_threads(), cached, LONGEST_CHUNK, shared), 1)
-        return [slice(start, min(start + size, length)) for start in range(0, length, size)]
+            size = min(size, max(PANEL_VALUES // rows, SHORTEST_PANEL))
+        return slices(0, length, size)
+
+    def chunks(self, length: int, features: int) -> list[slice]:
+        """Slices that cover ``range(length)``, one for every thread that is worth its start."""
+        share = min(num_threads(), length * features // CHUNK_VALUES) if self.is_numpy else 1
+        return slices(0, length, -(-length // max(share, 1)))
+
+    def map(self, function: Callable[[Item], Result], chunks: list[Item]) -> list[Result]:
+        """The function of every chunk; NumPy deals them out to the threads."""
+        return parallel_map(function, chunks, 0) if self.is_numpy else [function(chunk) for chunk in chunks]
 
 
-def take(a: Array, indices: np.ndarray[Any, Any], axis: int = 0) -> Array:
-    """``a`` at ``indices`` along an axis, contiguous."""
-    if isinstance(a, np.ndarray):
-        return np.take(a, indices, axis=axis)
-    xp = compat.array_namespace(a)
-    return xp.take(a, xp.asarray(indices.tolist(), dtype=xp.int64, device=compat.device(a)), axis=axis)
-
-
-def put_columns(a: Array, columns: np.ndarray[Any, Any], values: Array) -> None:
-    """``a[:, columns] = values``."""
-    if isinstance(a, np.ndarray) or compat.is_cupy_array(a) or compat.is_torch_array(a):
-        a[:, columns.tolist()] = values
-    else:
-        for position, column in enumerate(columns.tolist()):
-            a[:, column] = values[:, position]
-
-
-def put_rows(a: Array, rows: np.ndarray[Any, Any], values: Array) -> None:
-    """``a[rows] = values``."""
-    if isinstance(a, np.ndarray) or compat.is_cupy_array(a) or compat.is_torch_array(a):
-        a[rows.tolist()] = values
-    else:
-        for position, row in enumerate(rows.tolist()):
-            a[row, :] = values[position, :]
-
-
-def total(parts: Sequence[Array], otherwise: Array) -> Array:
-    """The sum of ``parts``, in order; ``otherwise`` if there are none."""
-    if not parts:
-        return otherwise
+def total(parts: Sequence[Array]) -> Array:
+    """The sum of ``parts``, in order; there is at least one."""
     result = parts[0]
     for part in parts[1:]:
         result = result + part
     return result
+
+
+def slices(start: int, stop: int, size: int) -> list[slice]:
+    """Slices of at most ``size`` that cover ``range(start, stop)``: of about equal lengths, the first the longest."""
+    length = stop - start
+    count = -(-length // max(size, 1))
+    bounds = [start - (-length * k // count) for k in range(count + 1)] if count else []
+    return [slice(*pair) for pair in pairwise(bounds)]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Any
 
 from pn_gpu.kernels.gradient import OperatorGradient
-from pn_gpu.kernels.mehler.arrays import Job, Library
+from pn_gpu.kernels.mehler.arrays import Library, Product, total
+from pn_gpu.kernels.mehler.exact import Particles
 from pn_gpu.kernels.mehler.expansion import Approximation
-from pn_gpu.kernels.mehler.features import NodeFeatures
-from pn_gpu.kernels.mehler.forward import FEATURE_BUDGET, project
-from pn_gpu.kernels.mehler.outside import add_outside_backward
+from pn_gpu.kernels.mehler.factor import Chunk, Factor, Panel, Panels, make_factors
+from pn_gpu.kernels.mehler.forward import FEATURE_BUDGET, expand, project, with_ones
 from pn_gpu.kernels.potentials import Potential
-from pn_gpu.kernels.room import Room
 
 Array = Any
 
@@ -27,65 +27,81 @@ def backward(
     need_dx: bool,
     need_particles: bool,
     approximation: Approximation,
-    direct: Room,
     budget: int = FEATURE_BUDGET,
 ) -> OperatorGradient:
     """Gradients for dz [B, M] and x [B, N], with the particles and the approximation of `forward`."""
     library = Library(x, r_in)
-    inputs = NodeFeatures(library, approximation.expansion, r_in, v_in, approximation.outside_in)
-    outputs = NodeFeatures(library, approximation.expansion, r_out, v_out, approximation.outside_out)
+    inputs, outputs = make_factors(library, approximation, r_in, v_in, r_out, v_out)
     dx = library.empty(*x.shape, dtype=library.product_dtype) if need_dx else None
-    dr_in = dv_in = dr_out = dv_out = None
     if need_particles:
-        y, dy = project(library, budget, (x, inputs), (dz, outputs))  # [d P, B]
-        dr_in, dv_in, dr_out, dv_out = (library.empty(*a.shape, dtype=a.dtype) for a in (r_in, v_in, r_out, v_out))
-        library.run(
-            _node_gradient(library, inputs, dy, x, dx, dr_in, dv_in, budget),
-            _node_gradient(library, outputs, y, dz, None, dr_out, dv_out, budget),
-        )
-    elif dx is not None:
-        (dy,) = project(library, budget, (dz, outputs))
-        library.run(_products(library, inputs, dy, dx, budget))
-    gradient = OperatorGradient(dx, dr_in, dv_in, dr_out, dv_out, library.xp.sum(dz, axis=0, dtype=dz.dtype))
-    return add_outside_backward(gradient, dz, x, r_in, v_in, r_out, v_out, potential, approximation, direct)
+        return _all_gradients(library, inputs, outputs, dz, x, dx, budget)
+    if dx is not None:
+        (dy,) = project(library, (dz, Panels(outputs, budget)))
+        for panel in Panels(inputs, budget):
+            library.compute(library.by_columns(expand(library, dy, panel, dx)))
+    return OperatorGradient(dx, None, None, None, None, library.xp.sum(dz, axis=0, dtype=dz.dtype))
 
 
-def _products(library: Library, nodes: NodeFeatures, y: Array, products: Array, budget: int) -> Job:
-    """Write y^T A^T [B, N] to ``products``, for y [d P, B]."""
+def _all_gradients(
+    library: Library, inputs: Factor, outputs: Factor, dz: Array, x: Array, dx: Array | None, budget: int
+) -> OperatorGradient:
+    panels_in, panels_out = Panels(inputs, budget), Panels(outputs, budget)
+    y, dy = project(library, (x, panels_in), (dz, panels_out))  # [R, B]
+    of_inputs, of_outputs = NodeGradient(inputs), NodeGradient(outputs)
+    dbias = library.empty(outputs.length, dtype=dz.dtype)
+    y = with_ones(library, y)
+    for panel_in, panel_out in zip_longest(panels_in, panels_out):
+        products = []
+        if panel_in is not None:
+            rows_in = _gradient_of_rows(library, dy, x, panel_in, "inputs")
+            products += [rows_in] if dx is None else [rows_in, expand(library, dy, panel_in, dx)]
+        if panel_out is not None:
+            rows_out = _gradient_of_rows(library, y, dz, panel_out, "outputs")
+            products.append(rows_out)
+        library.compute(library.by_columns(*products))
+        if panel_in is not None:
+            of_inputs.add(panel_in, rows_in.out)
+        if panel_out is not None:
+            of_outputs.add(panel_out, rows_out.out)
+            dbias[panel_out.where] = library.cast(rows_out.out[-1, :], dz.dtype)
+    of_inputs.add_left_out(of_outputs)
+    of_outputs.add_left_out(of_inputs)
+    return OperatorGradient(dx, of_inputs.dr, of_inputs.dv, of_outputs.dr, of_outputs.dv, dbias)
 
-    def run(chunks: list[slice]) -> None:
-        work = nodes.make_workspace(chunks[0].stop - chunks[0].start)
-        for chunk in chunks:
-            phi = nodes.features(nodes.coordinates(chunk), work)
-            folded = nodes.fold(phi, nodes.dipoles(chunk), work)
-            library.matmul(library.xp.matrix_transpose(y), folded, products[:, chunk])
 
-    return Job(run, library.chunks(products.shape[1], nodes.rows, products.shape[0], budget))
+def _gradient_of_rows(library: Library, y: Array, x: Array, panel: Panel, name: str) -> Product:
+    """The gradient [R, BP] of the factor's rows in a panel, for y [R, B] of the other node set."""
+    x_part = x[:, panel.where]
+    return Product(y, x_part, library.scratch(f"gradient of {name}", y.shape[0], x_part.shape[1]))
 
 
-def _node_gradient(
-    library: Library, nodes: NodeFeatures, y: Array, x: Array, dx: Array | None, dr: Array, dv: Array, budget: int
-) -> Job:
-    """Fill dr [N, n] and dv [N, d] of the node set with inputs x [B, N], for y [d P, B] of the other, and ``dx``."""
-    xp = library.xp
-    features = nodes.expansion.num_features
+class NodeGradient:
+    """The gradients of the particles of a node set, panel by panel.
 
-    def run(chunks: list[slice]) -> None:
-        work = nodes.make_workspace(chunks[0].stop - chunks[0].start)
-        for chunk in chunks:
-            u, v = nodes.coordinates(chunk), nodes.dipoles(chunk)
-            phi = nodes.features(u, work)
-            if dx is not None:
-                library.matmul(xp.matrix_transpose(y), nodes.fold(phi, v, work), dx[:, chunk])
-            width = chunk.stop - chunk.start
-            gradient = work.gradient[:, :width]  # dA^T
-            if library.product_dtype == library.dtype:
-                library.matmul(y, x[:, chunk], gradient)
-            else:
-                gradient[:, :] = library.cast(y @ x[:, chunk], library.dtype)
-            by_component = xp.reshape(gradient, (nodes.dim, features, width))
-            dr_columns, dv_columns = nodes.pull_back(by_component, phi, u, v, work)
-            dr[chunk, :] = library.cast(xp.matrix_transpose(dr_columns), dr.dtype)
-            dv[chunk, :] = library.cast(xp.matrix_transpose(dv_columns), dv.dtype)
+    Attributes
+    ----------
+    dr, dv : array, [N, n] and [N, d]
+    """
 
-    return Job(run, library.chunks(x.shape[1], nodes.rows, x.shape[0], budget))
+    def __init__(self, factor: Factor) -> None:
+        self._factor = factor
+        self.dr, self.dv = (factor.library.empty(*a.shape, dtype=a.dtype) for a in (factor.r, factor.v))
+        self._of_others: list[Particles] = []
+
+    def add(self, panel: Panel, rows: Array) -> None:
+        """Fill in the particles of a panel, from the gradient [R, BP] of the factor's rows."""
+        factor, library = self._factor, self._factor.library
+
+        def fill(chunk: Chunk) -> Particles | None:
+            dr, dv, of_others = factor.pull_back(chunk, rows[:, chunk.part])
+            for columns, out in ((dr, self.dr), (dv, self.dv)):
+                out[chunk.where, :] = library.cast(library.xp.matrix_transpose(columns), out.dtype)
+            return of_others
+
+        self._of_others += [part for part in library.map(fill, panel.chunks) if part is not None]
+
+    def add_left_out(self, other: NodeGradient) -> None:
+        """Add what the weights that are with the ``other`` node set contribute to this one's left-out particles."""
+        if other._of_others:
+            for gradients, out in zip(zip(*other._of_others, strict=True), (self.dr, self.dv), strict=True):
+                self._factor.library.add_to_rows(out, self._factor.own, total(list(gradients)))

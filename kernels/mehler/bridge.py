@@ -9,11 +9,9 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from pn_gpu.kernels import mehler
-from pn_gpu.kernels import numpy as direct_room
 from pn_gpu.kernels.gradient import OperatorGradient
 from pn_gpu.kernels.mehler.expansion import Approximation
 from pn_gpu.kernels.potentials import Potential
-from pn_gpu.kernels.room import Room
 
 Array = Any
 
@@ -27,11 +25,10 @@ def forward(
     bias: Array | None,
     potential: Potential,
     approximation: Approximation,
-    direct: Room,
 ) -> Array:
-    """`pn_gpu.kernels.mehler.forward` for arrays of the library of ``x``; ``direct`` is that of NumPy."""
+    """`pn_gpu.kernels.mehler.forward` for arrays of the library of ``x``."""
     arrays = _view(x), _view(r_in), _view(v_in), _view(r_out), _view(v_out), None if bias is None else _view(bias)
-    return array_namespace(x).asarray(mehler.forward(*arrays, potential, approximation, direct_room))
+    return array_namespace(x).asarray(mehler.forward(*arrays, potential, approximation))
 
 
 def backward(
@@ -45,11 +42,10 @@ def backward(
     need_dx: bool,
     need_particles: bool,
     approximation: Approximation,
-    direct: Room,
 ) -> OperatorGradient:
-    """`pn_gpu.kernels.mehler.backward` for arrays of the library of ``x``; ``direct`` is that of NumPy."""
+    """`pn_gpu.kernels.mehler.backward` for arrays of the library of ``x``."""
     arrays = _view(dz), _view(x), _view(r_in), _view(v_in), _view(r_out), _view(v_out)
-    gradient = mehler.backward(*arrays, potential, need_dx, need_particles, approximation, direct_room)
+    gradient = mehler.backward(*arrays, potential, need_dx, need_particles, approximation)
     xp = array_namespace(x)
     return OperatorGradient(*(None if g is None else xp.asarray(g) for g in gradient))
 

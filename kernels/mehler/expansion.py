@@ -22,12 +22,11 @@ def rate(spread: float) -> float:
     return 2 / (2 + q + math.sqrt(q * q + 4 * q))
 
 
-class Block(NamedTuple):
-    """Consecutive features that share their degrees along all axes but the last of a level."""
+class Level(NamedTuple):
+    """Products of the f along some first axes: row by row, which product of one axis fewer, times which degree."""
 
-    prefix: int
-    start: int
-    length: int
+    prefix: Array
+    degree: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,37 +67,44 @@ class Expansion:
         return [int(top) + 1 for top in self.degrees.max(axis=0)]
 
     @cached_property
-    def levels(self) -> list[list[Block]]:
+    def levels(self) -> list[Level]:
         """Per axis from the second on, how products over the first axes are extended by one more."""
         levels = []
         prefixes = _distinct(self.degrees[:, :1])
         for axes in range(2, self.num_axes + 1):
             rows = _distinct(self.degrees[:, :axes])
             position = {tuple(prefix): row for row, prefix in enumerate(prefixes.tolist())}
-            starts = np.flatnonzero(rows[:, -1] == 0)
-            counts = np.diff(np.append(starts, len(rows)))
-            levels.append(
-                [
-                    Block(position[tuple(rows[start, :-1].tolist())], int(start), int(count))
-                    for start, count in zip(starts, counts, strict=True)
-                ]
-            )
+            prefix = np.array([position[tuple(row[:-1])] for row in rows.tolist()], dtype=np.int64)
+            levels.append(Level(prefix, rows[:, -1]))
             prefixes = rows
         return levels
 
     @cached_property
-    def lowered(self) -> list[tuple[Array, Array, Array]]:
-        """Per axis: the features of degree k > 0 along it, those one degree lower, and sqrt(2 k (1 -
-        t^2))."""
+    def lowered(self) -> list[tuple[Array, Array]]:
+        """Per axis and for every feature: the row of the one a degree lower along it, and sqrt(2 k (1 - t^2)), which
+        is 0 where there is none."""
         position = {tuple(degree): row for row, degree in enumerate(self.degrees.tolist())}
         result = []
         for axis, t in enumerate(self.rates):
-            upper = np.flatnonzero(self.degrees[:, axis] > 0)
-            below = self.degrees[upper].copy()
-            below[:, axis] -= 1
+            below = self.degrees.copy()
+            below[:, axis] = np.maximum(below[:, axis] - 1, 0)
             lower = np.array([position[tuple(degree)] for degree in below.tolist()], dtype=np.int64)
-            result.append((upper, lower, np.sqrt(2 * self.degrees[upper, axis] * (1 - t * t))))
+            result.append((lower, np.sqrt(2 * self.degrees[:, axis] * (1 - t * t))))
         return result
+
+    @cached_property
+    def recurrence(self) -> tuple[Array, Array]:
+        """Factors a_k and scales s_k, [K, n] each: f_k = s_k h_k with h_{k+1} = a_k x h_k - h_{k-1}.
+
+        The scale takes the factor of the last term away, and with it a pass over memory.
+        """
+        t, count = self.rates, max(self.lengths)
+        scale, factor = np.ones((count + 1, self.num_axes)), np.empty((count, self.num_axes))
+        for k in range(count):
+            if k > 0:
+                scale[k + 1] = t * math.sqrt(k / (k + 1)) * scale[k - 1]
+            factor[k] = np.sqrt(2 * (1 - t * t) / (k + 1)) * scale[k] / scale[k + 1]
+        return factor, scale[:-1] * (1 - t * t) ** 0.25
 
 
 def _distinct(rows: Array) -> Array:
@@ -166,7 +172,7 @@ def _degrees_below(steps: Array, cutoff: float) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Approximation:
-    """How W is approximated: an expansion, and the particles that take the direct tiles instead.
+    """How W is approximated: an expansion, and the particles whose weights are exact instead.
 
     Parameters
     ----------

@@ -1,9 +1,8 @@
 """Features of one node set, a chunk of particles at a time, and the way back from their gradient to the
-particles."""
+positions."""
 
 from __future__ import annotations
 
-import math
 from functools import cached_property
 from typing import Any
 
@@ -16,161 +15,99 @@ Array = Any
 
 # Every f_k of a particle so far out is exactly 0 in float64.
 FAR = 1e5
+NOBODY = np.zeros(0, dtype=np.int64)
 
 
 class NodeFeatures:
-    """The features Phi_a(r_i) of a node set, made anew for every chunk: that is cheaper than to keep them.
+    """The features Phi_a(r_i) of a node set, made anew for every chunk.
 
     Parameters
     ----------
     library : Library
     expansion : Expansion
-    r, v : array, [N, n] and [N, d]
-        Positions and dipoles.
     outside : ndarray of int
-        Particles the expansion leaves out: all their features are 0.
+        Particles the expansion leaves out, ascending: all their features are 0.
     """
 
-    def __init__(
-        self, library: Library, expansion: Expansion, r: Array, v: Array, outside: np.ndarray[Any, Any]
-    ) -> None:
+    def __init__(self, library: Library, expansion: Expansion, outside: np.ndarray[Any, Any] = NOBODY) -> None:
         self.library = library
         self.expansion = expansion
-        self.r, self.v = r, v
-        self.dim = v.shape[1]
-        self._outside = _mask(library, r.shape[0], outside) if len(outside) else None  # [N]
-        self._far = library.xp.asarray(FAR, dtype=library.dtype, device=library.device)
+        self.outside = outside
+        factor, scale = expansion.recurrence
+        self._factor = library.constant(factor.T)[:, :, None]  # [n, K, 1]
+        self._scale = library.constant(scale.T)[:, :, None]  # [n, K, 1]
+        self._decay = library.constant(expansion.rates - 1)[:, None]  # [n, 1]
         self._centre = library.constant(expansion.centre)[:, None]  # [n, 1]
-        self._rates = library.constant(expansion.rates)[:, None]  # [n, 1]
         self._rotation = library.constant(expansion.rotation)  # [n, n]
+        self._levels = [(library.rows(prefix), library.rows(degree)) for prefix, degree in expansion.levels]
 
     @cached_property
-    def _lowered(self) -> list[tuple[Array, Array, Array]]:
-        library = self.library
-        return [
-            (
-                library.constant(upper, library.xp.int64),
-                library.constant(lower, library.xp.int64),
-                library.constant(slope)[:, None],
-            )
-            for upper, lower, slope in self.expansion.lowered
-        ]
+    def _lowered(self) -> list[tuple[Array, Array]]:
+        constant = self.library.constant
+        return [(self.library.rows(lower), constant(slope)[None, :]) for lower, slope in self.expansion.lowered]
 
     @property
-    def rows(self) -> int:
-        """Rows of memory that one chunk of features, folded features and their gradient take."""
-        return (2 * self.dim + 5) * self.expansion.num_features + self.expansion.num_axes * (
-            max(self.expansion.lengths) + 2
-        )
+    def num_hermite(self) -> int:
+        """How many f_k there are, of all axes."""
+        return max(self.expansion.lengths) * self.expansion.num_axes
 
-    def make_workspace(self, size: int) -> Workspace:
-        """Memory for chunks of at most ``size`` particles."""
-        return Workspace(self.library, self.expansion, self.dim, size)
-
-    def coordinates(self, chunk: slice) -> Array:
-        """Centred and rotated positions [n, BN]; those of left-out particles are far away."""
+    def coordinates(self, r: Array, where: slice) -> Array:
+        """Centred and rotated positions [n, BN] from r^T [n, BN]; those of left-out particles are far away."""
         library = self.library
-        r = library.cast(self.r[chunk, :], library.dtype)
-        u = library.xp.matrix_transpose(self._rotation) @ (library.xp.matrix_transpose(r) - self._centre)
-        return u if self._outside is None else library.xp.where(self._outside[chunk][None, :], self._far, u)
+        u = library.xp.matrix_transpose(self._rotation) @ (r - self._centre)
+        outside = within(self.outside, where)
+        if len(outside):
+            library.put_columns(u, outside, FAR)
+        return u
 
-    def dipoles(self, chunk: slice) -> Array:
-        """v^T [d, BN]."""
-        v = self.library.cast(self.v[chunk, :], self.library.dtype)
-        return self.library.xp.asarray(self.library.xp.matrix_transpose(v), copy=True)
-
-    def features(self, u: Array, work: Workspace) -> Array:
+    def features(self, u: Array) -> Array:
         """Phi [P, BN] at the coordinates u [n, BN]."""
-        width = u.shape[1]
-        f = self._hermite(u, work)  # [K, n, BN]
-        product = f[: self.expansion.lengths[0], 0, :]
-        for axis, blocks in enumerate(self.expansion.levels, start=1):
-            extended = work.products[axis - 1][:, :width]
-            for prefix, start, count in blocks:
-                self.library.multiply(f[:count, axis, :], product[prefix, :], extended[start : start + count, :])
+        return self.products(self.hermite(u), self.library.empty(self.expansion.num_features, u.shape[1]))
+
+    def hermite(self, u: Array) -> Array:
+        """f_k(u), all axes at once: [n, K, BN]."""
+        library, (axes, width), degrees = self.library, u.shape, self._factor.shape[1]
+        powers, h = (library.scratch(name, axes, degrees, width) for name in ("powers", "hermite"))
+        library.multiply(u[:, None, :], self._factor, powers)  # a_k u
+        square = u * u
+        square *= self._decay
+        h[:, 0, :] = library.xp.exp(square)
+        for k in range(degrees - 1):
+            following = h[:, k + 1, :]
+            library.multiply(powers[:, k, :], h[:, k, :], following)
+            if k > 0:
+                following -= h[:, k - 1, :]
+        h *= self._scale
+        return h
+
+    def products(self, f: Array, out: Array) -> Array:
+        """Phi [P, BN] from all f_k [n, K, BN], written to ``out``."""
+        library, width = self.library, f.shape[2]
+        product = f[0, : self.expansion.lengths[0], :]
+        for axis, (prefix, degree) in enumerate(self._levels, start=1):
+            shape = prefix.shape[0], width
+            extended = out if axis == len(self._levels) else library.scratch(f"products of {axis}", *shape)
+            left = library.take_rows(product, prefix, extended)
+            right = library.take_rows(f[axis, :, :], degree, library.scratch("right", *shape))
+            library.multiply(left, right, extended)
             product = extended
-        return product
+        if not self._levels:
+            out[...] = product
+        return out
 
-    def _hermite(self, u: Array, work: Workspace) -> Array:
-        """f_k(u), all axes at once: [K, n, BN]."""
-        multiply, t, (f, y, below) = self.library.multiply, self._rates, work.axes(u.shape[1])
-        multiply(u, u, y)
-        y *= t - 1
-        f[0, :, :] = self.library.xp.exp(y)
-        f[0, :, :] *= (1 - t * t) ** 0.25
-        multiply(u, (2 * (1 - t * t)) ** 0.5, y)
-        multiply(y, f[0, :, :], f[1, :, :])
-        for k in range(1, f.shape[0] - 1):
-            f_next = f[k + 1, :, :]
-            multiply(y, f[k, :, :], f_next)
-            f_next *= 1 / math.sqrt(k + 1)
-            multiply(f[k - 1, :, :], t * math.sqrt(k / (k + 1)), below)
-            f_next -= below
-        return f
-
-    def fold(self, phi: Array, v: Array, work: Workspace, constant: Array | None = None) -> Array:
-        """v_d Phi_a as rows (d, a), and ``constant`` [BN] as one more, in the products' dtype: [d P (+ 1), BN]."""
-        library, width = self.library, phi.shape[1]
-        rows = self.dim * phi.shape[0]
-        by_component = library.xp.reshape(work.folded[:rows, :width], (self.dim, phi.shape[0], width))
-        library.multiply(phi[None, :, :], v[:, None, :], by_component)
-        if constant is None:
-            return library.cast(work.folded[:rows, :width], library.product_dtype)
-        work.folded[rows, :width] = library.cast(constant, library.dtype)
-        return library.cast(work.folded[:, :width], library.product_dtype)
-
-    def pull_back(self, gradient: Array, phi: Array, u: Array, v: Array, work: Workspace) -> tuple[Array, Array]:
-        """dr^T [n, BN] and dv^T [d, BN] from the gradient [d, P, BN] of the folded features."""
-        library, expansion = self.library, self.expansion
-        dv = library.sum_of_products(gradient, phi)
-        pull = library.weighted_sum(gradient, v, work.gathered[2][:, : u.shape[1]])  # sum_d v_d dA_da: [P, BN]
-        along = library.xp.sum(v * dv, axis=0)  # sum_a pull_a Phi_a
+    def pull_back(self, pull: Array, along: Array, phi: Array, u: Array) -> Array:
+        """dr^T [n, BN] from the gradient ``pull`` [P, BN] of the features and ``along`` = sum_a pull_a Phi_a [BN]."""
+        library = self.library
         du = library.empty(*u.shape)
-        for axis in range(expansion.num_axes):
-            du[axis, :] = (-2 * (1 - float(expansion.rates[axis]))) * u[axis, :] * along
-            upper, lower, slope = self._lowered[axis]
-            if upper.shape[0]:
-                raised = library.take_rows(pull, upper, work.gathered[0][:, : u.shape[1]])
-                raised *= slope
-                du[axis, :] += library.sum_of_products(
-                    raised, library.take_rows(phi, lower, work.gathered[1][:, : u.shape[1]])
-                )
-        return self._rotation @ du, dv
+        for axis, (lower, slope) in enumerate(self._lowered):
+            below = library.take_rows(phi, lower, library.scratch("below", *phi.shape))
+            below *= pull
+            du[axis, :] = (slope @ below)[0, :]
+            du[axis, :] -= (2 * (1 - float(self.expansion.rates[axis]))) * u[axis, :] * along
+        return self._rotation @ du
 
 
-class Workspace:
-    """Memory that all chunks of one thread write to in turn; there is one at a time in a thread."""
-
-    def __init__(self, library: Library, expansion: Expansion, dim: int, size: int) -> None:
-        features, axes = expansion.num_features, expansion.num_axes
-        products = [blocks[-1].start + blocks[-1].length for blocks in expansion.levels]
-        gathered = features if library.is_numpy else 0
-        lengths = [
-            (max(*expansion.lengths, 2) + 2) * axes,
-            *products,
-            dim * features + 1,
-            dim * features,
-            *3 * [gathered],
-        ]
-        memory = library.scratch(sum(lengths) * size)
-        parts, start = [], 0
-        for length in lengths:
-            parts.append(library.xp.reshape(memory[start : start + length * size], (length, size)))
-            start += length * size
-        self._axes = library.xp.reshape(parts[0], (-1, axes, size))
-        self.products = parts[1 : 1 + len(products)]
-        self.folded = parts[-5]
-        self.gradient = parts[-4]
-        self.gathered = parts[-3:]
-
-    def axes(self, width: int) -> tuple[Array, Array, Array]:
-        """Memory for the f_k [K, n, BN] and for two rows [n, BN] of their recurrence."""
-        axes = self._axes[:, :, :width]
-        return axes[2:, :, :], axes[0, :, :], axes[1, :, :]
-
-
-def _mask(library: Library, length: int, indices: np.ndarray[Any, Any]) -> Array:
-    """True at ``indices``: [N]."""
-    mask = np.zeros(length, dtype=bool)
-    mask[indices] = True
-    return library.xp.asarray(mask.tolist(), device=library.device) if not library.is_numpy else mask
+def within(indices: np.ndarray[Any, Any], chunk: slice) -> np.ndarray[Any, Any]:
+    """Those of the ascending ``indices`` that lie in ``chunk``, counted from its start."""
+    first, last = np.searchsorted(indices, (chunk.start, chunk.stop))
+    return indices[first:last] - chunk.start

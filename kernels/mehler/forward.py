@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Any
 
-from pn_gpu.kernels.mehler.arrays import Job, Library, total
+from pn_gpu.kernels.mehler.arrays import Library, Product, slices, total
 from pn_gpu.kernels.mehler.expansion import Approximation
-from pn_gpu.kernels.mehler.features import NodeFeatures
-from pn_gpu.kernels.mehler.outside import add_outside_forward
+from pn_gpu.kernels.mehler.factor import Panel, Panels, make_factors
 from pn_gpu.kernels.potentials import Potential
-from pn_gpu.kernels.room import Room
 
 Array = Any
 
@@ -26,48 +25,60 @@ def forward(
     bias: Array | None,
     potential: Potential,
     approximation: Approximation,
-    direct: Room,
     budget: int = FEATURE_BUDGET,
 ) -> Array:
     """Return z [B, M] for x [B, N], r_in [N, n], v_in [N, d], r_out [M, n], v_out [M, d], bias [M] or
     None."""
     library = Library(x, r_in)
-    inputs = NodeFeatures(library, approximation.expansion, r_in, v_in, approximation.outside_in)
-    outputs = NodeFeatures(library, approximation.expansion, r_out, v_out, approximation.outside_out)
-    (y,) = project(library, budget, (x, inputs))  # [d P, B]
-    if bias is not None:  # one more feature, which is 1 for the inputs: cheaper than a pass over z
-        y = library.xp.concat([y, library.xp.ones_like(y[:1, :])])
-    z = library.empty(x.shape[0], r_out.shape[0], dtype=library.product_dtype)
-
-    def make_columns(chunks: list[slice]) -> None:
-        work = outputs.make_workspace(chunks[0].stop - chunks[0].start)
-        for chunk in chunks:
-            phi = outputs.features(outputs.coordinates(chunk), work)
-            folded = outputs.fold(phi, outputs.dipoles(chunk), work, None if bias is None else bias[chunk])
-            library.matmul(library.xp.matrix_transpose(y), folded, z[:, chunk])
-
-    library.run(Job(make_columns, library.chunks(r_out.shape[0], outputs.rows, x.shape[0], budget)))
-    return add_outside_forward(z, x, r_in, v_in, r_out, v_out, bias, potential, approximation, direct)
+    inputs, outputs = make_factors(library, approximation, r_in, v_in, r_out, v_out, bias)
+    (y,) = project(library, (x, Panels(inputs, budget)))  # [R, B]
+    if bias is not None:
+        y = with_ones(library, y)
+    z = library.empty(x.shape[0], outputs.length, dtype=library.product_dtype)
+    for panel in Panels(outputs, budget):
+        library.compute(library.by_columns(expand(library, y, panel, z)))
+    return z
 
 
-def project(library: Library, budget: int, *pairs: tuple[Array, NodeFeatures]) -> list[Array]:
-    """(x A)^T [d P, B] for each x [B, N] and its node set: all that the other node set needs to know."""
-    parts = library.run(*(_projection(library, x, nodes, budget) for x, nodes in pairs))
+def project(library: Library, *pairs: tuple[Array, Panels]) -> list[Array]:
+    """(x A)^T [R, B] for each x [B, N] and the panels of its factor: all that the other node set needs to know."""
+    sums: list[list[Array]] = [[] for _ in pairs]
+    for panels in zip_longest(*(panels for _, panels in pairs)):
+        products = []
+        for parts, (x, _), panel in zip(sums, pairs, panels, strict=True):
+            if panel is not None:
+                terms = _projections(library, x, panel)
+                products += terms
+                parts += [term.out for term in terms]
+        library.compute(products)
+        sums = [[total(parts)] if parts else [] for parts in sums]
     return [
-        total(part, library.zeros(nodes.dim * nodes.expansion.num_features, x.shape[0], dtype=library.product_dtype))
-        for part, (x, nodes) in zip(parts, pairs, strict=True)
+        parts[0] if parts else library.zeros(panels.num_rows, x.shape[0], dtype=library.product_dtype)
+        for parts, (x, panels) in zip(sums, pairs, strict=True)
     ]
 
 
-def _projection(library: Library, x: Array, nodes: NodeFeatures, budget: int) -> Job:
-    def sum_chunks(chunks: list[slice]) -> Array:
-        work = nodes.make_workspace(chunks[0].stop - chunks[0].start)
-        y = None
-        for chunk in chunks:
-            phi = nodes.features(nodes.coordinates(chunk), work)
-            folded = nodes.fold(phi, nodes.dipoles(chunk), work)
-            part = folded @ library.xp.matrix_transpose(x[:, chunk])
-            y = part if y is None else y + part
-        return y
+def _projections(library: Library, x: Array, panel: Panel) -> list[Product]:
+    """Products whose sum is (x A)^T for the particles of a panel, one for every thread."""
+    count, width = panel.rows.shape
+    x_part = x[:, panel.where]
+    share = library.share(x.shape[0] * count * width)
+    return [
+        Product(
+            panel.rows[:, where],
+            library.xp.matrix_transpose(x_part[:, where]),
+            library.empty(count, x.shape[0], dtype=library.product_dtype),
+        )
+        for where in slices(0, width, -(-width // share))
+    ]
 
-    return Job(sum_chunks, library.chunks(x.shape[1], nodes.rows, x.shape[0], budget))
+
+def expand(library: Library, y: Array, panel: Panel, out: Array) -> Product:
+    """y^T A^T [B, BP], to be written to the columns of a panel in ``out`` [B, N], for y [R, B]."""
+    return Product(library.xp.matrix_transpose(y), panel.rows, out[:, panel.where])
+
+
+def with_ones(library: Library, y: Array) -> Array:
+    """y [R, B] and a row of ones, for what does not depend on x."""
+    ones = library.xp.ones((1, y.shape[1]), dtype=y.dtype, device=library.device)
+    return library.xp.concat([y, ones])

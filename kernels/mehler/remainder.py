@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pn_gpu.kernels.mehler.arrays import Job, Library
+from pn_gpu.kernels.mehler.arrays import CHUNK_VALUES, Library, slices
 from pn_gpu.kernels.mehler.expansion import Expansion, make_expansion, ranked_degrees
 from pn_gpu.kernels.mehler.features import NodeFeatures
 
@@ -34,7 +34,6 @@ ROUNDING = 1e-15
 MOST_SHELL_VALUES, LARGEST_SHELL = 1 << 24, 96
 # The shell is kept in float32.
 SLACK = 1 + 1e-5
-NOBODY = np.zeros(0, dtype=np.int64)
 
 
 class Nodes(NamedTuple):
@@ -120,21 +119,17 @@ def remainder(expansion: Expansion, nodes: Nodes) -> Remainder:
     )
     in_shell = np.array([tuple(degree) not in kept for degree in wider.degrees.tolist()])
     library = Library(nodes.r, nodes.r)
-    features = NodeFeatures(library, wider, nodes.r, nodes.r, NOBODY)
+    features = NodeFeatures(library, wider)
     result = Remainder(
         nodes.v, np.empty(count), np.empty(count), np.empty((count, dim * int(in_shell.sum())), np.float32)
     )
 
-    def run(chunks: list[slice]) -> None:
-        work = features.make_workspace(chunks[0].stop - chunks[0].start)
-        for chunk in chunks:
-            phi = features.features(features.coordinates(chunk), work)
-            psi = phi[in_shell]
-            result.rest[chunk] = 1 - library.sum_of_products(phi, phi)
-            result.e[chunk] = result.rest[chunk] + library.sum_of_products(psi, psi)
-            result.shell[chunk] = shell_values(psi, nodes.v[chunk])
-
-    library.run(Job(run, library.chunks(count, features.rows, 0, 64 << 20)))
+    for chunk in slices(0, count, max(CHUNK_VALUES // wider.num_features, 1)):
+        phi = features.features(features.coordinates(library.columns(nodes.r[chunk]), chunk))
+        psi = phi[in_shell]
+        result.rest[chunk] = 1 - library.sum_of_products(phi, phi)
+        result.e[chunk] = result.rest[chunk] + library.sum_of_products(psi, psi)
+        result.shell[chunk] = shell_values(psi, nodes.v[chunk])
     np.clip(result.e, ROUNDING, 1, out=result.e)
     np.clip(result.rest, ROUNDING, 1, out=result.rest)
     return result

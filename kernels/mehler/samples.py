@@ -13,8 +13,8 @@ import numpy as np
 
 from pn_gpu.kernels.mehler.arrays import Library
 from pn_gpu.kernels.mehler.expansion import Expansion
-from pn_gpu.kernels.mehler.features import NodeFeatures
-from pn_gpu.kernels.mehler.remainder import NOBODY, Nodes
+from pn_gpu.kernels.mehler.features import NOBODY, NodeFeatures
+from pn_gpu.kernels.mehler.remainder import Nodes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -24,9 +24,8 @@ def features(expansion: Expansion, r: Array) -> Array:
     if not len(r):
         return np.zeros((expansion.num_features, 0))
     library = Library(r, r)
-    nodes = NodeFeatures(library, expansion, r, r, NOBODY)
-    phi = nodes.features(nodes.coordinates(slice(0, len(r))), nodes.make_workspace(len(r)))
-    return np.array(phi)
+    nodes = NodeFeatures(library, expansion)
+    return nodes.features(nodes.coordinates(library.columns(r), slice(0, len(r))))
 
 
 def sampled_error(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -58,27 +59,39 @@ def share_out(length: int, tile: int, work: int) -> list[list[slice]]:
 
 
 def parallel_map(function: Callable[[Task], Result], tasks: Sequence[Task], work: int) -> list[Result]:
-    """``[function(task) for task in tasks]`` over the threads, BLAS held to one; a single task runs where it is.
+    """``[function(task) for task in tasks]`` over the threads, the caller's among them; BLAS is held to one.
 
     ``work`` is that of `share_out`; where it is too little for BLAS to start threads, BLAS is left alone.
 
     The tasks run with NumPy's floating-point warnings off: where a weight underflows that is no news, and NaN and inf
     in the input show in the result.
     """
+    results: dict[int, Result] = {}
+    pending = deque(enumerate(tasks))
 
-    def run(task: Task) -> Result:
+    def work_off() -> None:
         with np.errstate(all="ignore"):
-            return function(task)
+            while pending:
+                try:
+                    position, task = pending.popleft()
+                except IndexError:  # another thread was quicker
+                    return
+                results[position] = function(task)
 
     with nullcontext() if work < BLAS_SERIAL_WORK else _blas.single_threaded():
-        if len(tasks) <= 1 or num_threads() == 1:
-            return [run(task) for task in tasks]
-        return list(_pool().map(run, tasks))
+        helpers = [_pool().submit(work_off) for _ in range(min(num_threads(), len(tasks)) - 1)]
+        try:
+            work_off()
+        finally:
+            pending.clear()
+            for helper in helpers:
+                helper.result()
+    return [results[position] for position in range(len(tasks))]
 
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(num_threads(), thread_name_prefix="pn_gpu", initializer=_limit_openmp)
+    return ThreadPoolExecutor(num_threads() - 1, thread_name_prefix="pn_gpu", initializer=_limit_openmp)
 
 
 def _limit_openmp() -> None:

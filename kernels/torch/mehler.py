@@ -29,14 +29,13 @@ def forward(
     bias: Tensor | None,
     potential: Potential,
     approximation: Approximation,
-    direct: Any,
 ) -> Tensor:
     """z [B, M] for x [B, N], differentiable once; arguments as of `pn_gpu.kernels.mehler.forward`."""
 
     def run_forward(*tensors: Any) -> Tensor:
-        return _room(tensors[0]).forward(*tensors, potential, approximation, direct)
+        return _room(tensors[0]).forward(*tensors, potential, approximation)
 
-    run_backward = partial(_backward, potential=potential, approximation=approximation, direct=direct)
+    run_backward = partial(_backward, potential=potential, approximation=approximation)
     return through_room(run_forward, run_backward, x, r_in, v_in, r_out, v_out, bias)
 
 
@@ -51,7 +50,6 @@ def backward(
     need_dx: bool,
     need_particles: bool,
     approximation: Approximation,
-    direct: Any,
 ) -> OperatorGradient:
     """Gradients for dz [B, M] and x [B, N]; arguments as of `pn_gpu.kernels.mehler.backward`."""
     tensors = (t.detach() for t in (dz, x, r_in, v_in, r_out, v_out))
@@ -61,7 +59,6 @@ def backward(
         need_particles=need_particles,
         potential=potential,
         approximation=approximation,
-        direct=direct,
     )
 
 
@@ -71,10 +68,9 @@ def _backward(
     need_particles: bool,
     potential: Potential,
     approximation: Approximation,
-    direct: Any,
 ) -> OperatorGradient:
     room = _room(tensors[1])
-    return room.backward(*tensors, potential, need_dx, need_particles, approximation, direct)
+    return room.backward(*tensors, potential, need_dx, need_particles, approximation)
 
 
 def _room(x: Tensor) -> Any:

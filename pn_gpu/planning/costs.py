@@ -48,12 +48,10 @@ class Costs:
         them."""
         values = (num_in + num_out) * features
         seconds = self.mehler_call + values * ((1 + dim) * self.mehler_feature + dim * batch * self.mehler_product)
-        if outside_in:
-            seconds += NARROW * self.direct(batch, outside_in, num_out)
-        if outside_out:
-            seconds += NARROW * self.direct(batch, num_in, outside_out)
-        return seconds
+        rows = (num_in + num_out) * (outside_in + outside_out)
+        weights = outside_in * num_out + num_in * outside_out
+        return seconds + rows * batch * self.mehler_product + weights * EXACT * self.mehler_feature
 
 
-# A few rows or columns of W cost this much more per weight than the whole of it.
-NARROW = 2.0
+# An exact weight and the way back from its gradient cost as much as so many values of features.
+EXACT = 3.0

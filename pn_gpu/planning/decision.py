@@ -9,10 +9,11 @@ import array_api_compat as compat
 import numpy as np
 
 from pn_gpu.kernels.mehler.arrays import Library
-from pn_gpu.kernels.mehler.expansion import Expansion
-from pn_gpu.kernels.mehler.features import NodeFeatures
+from pn_gpu.kernels.mehler.exact import Particles
+from pn_gpu.kernels.mehler.expansion import Approximation, Expansion
+from pn_gpu.kernels.mehler.factor import Factor
 from pn_gpu.kernels.mehler.forward import FEATURE_BUDGET
-from pn_gpu.kernels.mehler.remainder import NOBODY, Nodes
+from pn_gpu.kernels.mehler.remainder import Nodes
 from pn_gpu.kernels.numpy.threads import num_threads
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.planning.calibration import machine_costs
@@ -102,7 +103,7 @@ def follow(plan: Plan, found: Found, like: Array, batch: int, costs: Costs) -> P
         neuron_bound=found.neuron_bound,
         seconds=costs.mehler(batch, num_in, num_out, dim, features, *left_out),
         direct_seconds=costs.direct(batch, num_in, num_out),
-        workspace=_workspace(found.approximation.expansion, like, max(num_in, num_out), dim, batch),
+        workspace=_workspace(found.approximation, like, max(num_in, num_out), dim, batch),
         itemsize=plan.itemsize,
     )
 
@@ -245,12 +246,20 @@ def _normal_error(expansion: Expansion) -> float:
     return math.sqrt(max(1 - float(np.exp(-2 * weights).sum() * np.prod(1 - expansion.rates**2)), 0.0))
 
 
-def _workspace(expansion: Expansion, like: Array, length: int, dim: int, batch: int) -> int:
+def _workspace(approximation: Approximation, like: Array, length: int, dim: int, batch: int) -> int:
     """Bytes of features, folded features and small products."""
     library = Library(like, like)
-    placeholder = library.zeros(0, dim)
-    rows = NodeFeatures(library, expansion, library.zeros(0, expansion.num_axes), placeholder, NOBODY).rows
-    chunk = library.chunks(length, rows, batch, FEATURE_BUDGET)[0] if length else slice(0, 0)
+    axes = approximation.expansion.num_axes
+
+    def factor(own: Any, others: Any, is_input: bool) -> Factor:
+        left_out = Particles(library.zeros(len(others), axes), library.zeros(len(others), dim))
+        nobody = library.zeros(0, axes), library.zeros(0, dim)
+        return Factor(library, approximation.expansion, *nobody, own, left_out, is_input)
+
+    left_out = approximation.outside_in, approximation.outside_out
+    inputs, outputs = factor(*left_out, is_input=True), factor(*left_out[::-1], is_input=False)
+    values = max(inputs.values, outputs.values)
+    panel = library.panels(length, max(inputs.num_rows, outputs.num_rows), values, FEATURE_BUDGET)[0]
     threads = num_threads() if library.is_numpy else 1
-    products = 2 * (1 + threads) * dim * expansion.num_features * batch
-    return (threads * (chunk.stop - chunk.start) * rows + products) * library.itemsize
+    products = 2 * (1 + threads) * max(inputs.num_rows, outputs.num_rows) * batch
+    return (2 * (panel.stop - panel.start) * values + products) * library.itemsize

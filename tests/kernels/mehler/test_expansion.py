@@ -77,8 +77,8 @@ def test_left_out_particles_have_no_features() -> None:
 
     r = np.zeros((5, 2), np.float32)
     library = Library(r, r)
-    nodes = NodeFeatures(library, support.expansion(2, 10), r, r, np.array([1, 4]))
-    phi = nodes.features(nodes.coordinates(slice(0, 5)), nodes.make_workspace(5))
+    nodes = NodeFeatures(library, support.expansion(2, 10), np.array([1, 4]))
+    phi = nodes.features(nodes.coordinates(library.columns(r), slice(0, 5)))
     assert not phi[:, [1, 4]].any()
     assert phi[0, [0, 2, 3]].all()
 

@@ -3,17 +3,15 @@ themselves."""
 
 from __future__ import annotations
 
+import threading
 import tracemalloc
 from typing import Any
 
-import array_api_compat
 import array_api_strict
 import numpy as np
 import pytest
 
 from pn_gpu.kernels import mehler, potentials
-from pn_gpu.kernels import numpy as direct
-from pn_gpu.kernels.dense import dense_weight
 from pn_gpu.kernels.mehler import Approximation
 from support import mehler as support
 from support import oracle
@@ -23,11 +21,11 @@ ENOUGH = {1: 40, 2: 500, 3: 2500}
 
 
 def forward(case: oracle.Case, approximation: Approximation, **options: Any) -> np.ndarray:
-    return mehler.forward(case.x, *case.particles, case.bias, GAUSSIAN, approximation, direct, **options)
+    return mehler.forward(case.x, *case.particles, case.bias, GAUSSIAN, approximation, **options)
 
 
 def backward(case: oracle.Case, approximation: Approximation, dx: bool = True, particles: bool = True, **options: Any):
-    return mehler.backward(case.dz, case.x, *case.particles, GAUSSIAN, dx, particles, approximation, direct, **options)
+    return mehler.backward(case.dz, case.x, *case.particles, GAUSSIAN, dx, particles, approximation, **options)
 
 
 OUTSIDE = [((), ()), ((0, 7, 59), ()), ((), (3,)), ((1, 2), (0, 46))]
@@ -170,17 +168,23 @@ def test_a_small_budget_changes_nothing(budget: int) -> None:
 
 
 def test_memory_is_that_of_arguments_and_results_and_a_little() -> None:
-    case = oracle.random_case(4, 60_000, 60_000, 2, dtype=np.float32)
+    case = oracle.random_case(4, 200_000, 200_000, 2, dtype=np.float32)
     approximation = support.approximation(2, 30)
-    forward(case, approximation)
-    tracemalloc.start()
-    z = forward(case, approximation)
-    gradient = backward(case, approximation)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    results = z.nbytes + sum(g.nbytes for g in gradient)
-    assert peak - results < 8e6  # all features at once would be 21 MB, W 14 GB
-    del z
+    beside: list[int] = []
+
+    def measure() -> None:
+        tracemalloc.start()
+        z = forward(case, approximation)
+        gradient = backward(case, approximation)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        beside.append(peak - z.nbytes - sum(g.nbytes for g in gradient))
+
+    # A thread of its own: memory that threads keep from call to call counts too.
+    thread = threading.Thread(target=measure)
+    thread.start()
+    thread.join()
+    assert beside[0] < 50e6  # all features and rows at once would be 240 MB, W 160 GB
 
 
 @pytest.mark.parametrize("library", ["strict", "torch"])
@@ -189,10 +193,9 @@ def test_other_array_libraries(library: str) -> None:
     case = oracle.random_case(4, 60, 47, 2, dtype=np.float32)
     approximation = support.approximation(2, 30, (3, 50), (1,))
     arrays = [xp.asarray(a) for a in (case.x, *case.particles, case.bias, case.dz)]
-    exact = _Dense()
-    z = mehler.forward(*arrays[:6], GAUSSIAN, approximation, exact)
+    z = mehler.forward(*arrays[:6], GAUSSIAN, approximation)
     np.testing.assert_allclose(np.asarray(z), forward(case, approximation), rtol=1e-5, atol=1e-5)
-    gradient = mehler.backward(arrays[6], *arrays[:5], GAUSSIAN, True, True, approximation, exact, budget=20_000)
+    gradient = mehler.backward(arrays[6], *arrays[:5], GAUSSIAN, True, True, approximation, budget=20_000)
     for got, want in zip(gradient, backward(case, approximation), strict=True):
         assert type(got) is type(z)
         np.testing.assert_allclose(np.asarray(got), want, rtol=1e-4, atol=1e-5)
@@ -205,28 +208,14 @@ def test_products_in_16_bits_of_features_in_32(name: str) -> None:
     particles = [torch.asarray(a) for a in case.particles]
     x, dz, bias = (torch.asarray(a).to(getattr(torch, name)) for a in (case.x, case.dz, case.bias))
     approximation = support.approximation(2, 60)
-    z = mehler.forward(x, *particles, bias, GAUSSIAN, approximation, _Dense())
+    z = mehler.forward(x, *particles, bias, GAUSSIAN, approximation)
     assert z.dtype == x.dtype
     rounded = case._replace(x=x.float().numpy(), dz=dz.float().numpy(), bias=bias.float().numpy())
     epsilon = torch.finfo(x.dtype).eps
     assert oracle.scaled_error(z.float().numpy(), oracle.forward(rounded), oracle.forward_scale(rounded)) < 2 * epsilon
-    gradient = mehler.backward(dz, x, *particles, GAUSSIAN, True, True, approximation, _Dense())
+    gradient = mehler.backward(dz, x, *particles, GAUSSIAN, True, True, approximation)
     assert gradient.dx.dtype == x.dtype
     assert gradient.dr_in.dtype == torch.float32
     want, scale = oracle.backward(rounded), oracle.backward_scale(rounded)
     for a, b, c in zip(gradient, want, scale, strict=True):
         assert oracle.scaled_error(a.float().numpy(), b, c) < 4 * epsilon
-
-
-class _Dense:
-    """The direct kernels for arrays of any library, by a stored W."""
-
-    def forward(self, x, r_in, v_in, r_out, v_out, bias, potential):
-        z = x @ dense_weight(r_in, v_in, r_out, v_out, potential)
-        return z if bias is None else z + bias
-
-    def backward(self, dz, x, r_in, v_in, r_out, v_out, potential, need_dx, need_particles):
-        arrays = [np.asarray(a) for a in (dz, x, r_in, v_in, r_out, v_out)]
-        gradient = direct.backward(*arrays, potential, need_dx, need_particles)
-        xp = array_api_compat.array_namespace(x)
-        return type(gradient)(*(xp.asarray(g) for g in gradient))
