@@ -31,7 +31,7 @@ PAPER: dict[tuple[tuple[int, ...], int], tuple[float, float]] = {
 }
 PAPER_ORDER = list(dict.fromkeys(hidden for hidden, _ in PAPER))
 
-# The aim for a cell: at least the paper's test accuracy minus this.
+# The aim for a cell: at least the paper's test accuracy minus this.
 ALLOWED_SHORTFALL = 0.2
 
 

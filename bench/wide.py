@@ -4,18 +4,20 @@
     python -m bench.wide --million     a million particles by a million: seconds and peak memory
     python -m bench.wide --widths      cost against width, from a thousand to a million, with a plot
 
-A dense step is x @ W, dz @ W.T and x.T @ dz on a stored W. Every round times both methods one after the other;
-ratios are medians over the rounds. Files go to bench/results/.
+A dense step is x @ W, dz @ W.T and x.T @ dz on a stored W. Every round times all one after the other; "faster" is
+the dense step's time over that of the Mehler method, "with plan" counts the plan of a single call too, and "in torch"
+is a plain writing of the same expansion with autograd (nan without torch). Ratios are medians over the rounds. Files
+go to bench/results/.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import math
 import os
 import platform
 import resource
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -26,6 +28,7 @@ import numpy as np
 
 import pn_gpu as pn
 from bench.harness import SPIN_SECONDS
+from bench.wide_rival import make_step
 from pn_gpu.kernels.numpy.threads import num_threads
 from pn_gpu.planning.calibration import machine_costs
 
@@ -58,6 +61,7 @@ class Row(NamedTuple):
     mehler_ms: float
     ratio: float
     planned_ratio: float
+    torch_ratio: float
     z_error: float
     gradient_error: float
 
@@ -88,7 +92,7 @@ def table(args: argparse.Namespace) -> None:
     rows = []
     print(
         f"{'n':>2} {'s':>4} {'N=M':>6} {'P':>5} {'exact':>6} {'dense ms':>9} {'mehler ms':>9} "
-        f"{'faster':>7} {'with plan':>9} {'z error':>8} {'worst gradient':>14}"
+        f"{'faster':>7} {'with plan':>9} {'in torch':>8} {'z error':>8} {'worst gradient':>14}"
     )
     for n, spread in CASES:
         for width in args.sizes:
@@ -96,7 +100,7 @@ def table(args: argparse.Namespace) -> None:
             rows.append(row)
             print(
                 f"{n:2} {spread:4} {width:6} {row.features:5} {row.exact:6} {row.dense_ms:9.1f} "
-                f"{row.mehler_ms:9.2f} {row.ratio:6.1f}x {row.planned_ratio:8.1f}x "
+                f"{row.mehler_ms:9.2f} {row.ratio:6.1f}x {row.planned_ratio:8.1f}x {row.torch_ratio:7.1f}x "
                 f"{row.z_error:8.1e} {row.gradient_error:14.1e}",
                 flush=True,
             )
@@ -196,8 +200,11 @@ def _compare(n: int, spread: float, width: int, batch: int, rtol: float, rounds:
     layer = _make_layer(n, spread, width, batch)
     plan = pn.plan(*layer.particles, batch=batch, method="mehler", rtol=rtol)
     w = np.random.default_rng(1).standard_normal((width, width), dtype=np.float32)
-    steps = (lambda: _dense_step(layer, w), lambda: _step(layer, plan), lambda: _step(layer, "mehler", rtol))
-    times = [tuple(_best(step, 1) for step in steps) for _ in range(rounds + 1)][1:]
+    steps = [lambda: _dense_step(layer, w), lambda: _step(layer, plan), lambda: _step(layer, "mehler", rtol)]
+    rival = "direct" if plan.approximation is None else _plain_step(layer, plan)
+    steps += [] if isinstance(rival, str) else [rival]
+    times = np.array([[_best(step, 1) for step in steps] for _ in range(rounds + 1)][1:])
+    ratios = np.median(times[:, :1] / times, axis=0)
     z_error, gradient_error = _errors(layer, plan)
     return Row(
         n,
@@ -207,13 +214,24 @@ def _compare(n: int, spread: float, width: int, batch: int, rtol: float, rounds:
         rtol,
         plan.features,
         0 if plan.approximation is None else len(plan.approximation.outside_in) + len(plan.approximation.outside_out),
-        statistics.median(t[0] for t in times) * 1e3,
-        statistics.median(t[1] for t in times) * 1e3,
-        statistics.median(t[0] / t[1] for t in times),
-        statistics.median(t[0] / t[2] for t in times),
+        float(np.median(times[:, 0])) * 1e3,
+        float(np.median(times[:, 1])) * 1e3,
+        float(ratios[1]),
+        float(ratios[2]),
+        float(ratios[3]) if len(steps) > 3 else math.nan,
         z_error,
         gradient_error,
     )
+
+
+def _plain_step(layer: Layer, plan: pn.Plan) -> Callable[[], object] | str:
+    assert plan.approximation is not None
+    step = make_step(layer.x, layer.particles, layer.bias, layer.dz, plan.approximation.expansion)
+    if not isinstance(step, str):
+        error = _relative(step()[0].detach().numpy(), _step(layer, plan)[0])
+        if not error < 0.1:  # it has no exact particles
+            raise SystemExit(f"the plain expansion in torch is wrong: error {error:.1e}")
+    return step
 
 
 def _errors(layer: Layer, plan: pn.Plan) -> tuple[float, float]:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from pn_gpu.kernels import mehler, potentials
-from pn_gpu.kernels.mehler import Approximation
+from pn_gpu.kernels.mehler import Approximation, arrays
+from pn_gpu.kernels.mehler.arrays import slices
 from support import mehler as support
 from support import oracle
 
@@ -219,3 +220,23 @@ def test_products_in_16_bits_of_features_in_32(name: str) -> None:
     want, scale = oracle.backward(rounded), oracle.backward_scale(rounded)
     for a, b, c in zip(gradient, want, scale, strict=True):
         assert oracle.scaled_error(a.float().numpy(), b, c) < 4 * epsilon
+
+
+@pytest.mark.parametrize(("start", "stop", "size"), [(0, 10, 3), (5, 5, 4), (7, 8, 100), (0, 1000, 1), (3, 131, 64)])
+def test_slices_cover_a_range_the_longest_first(start: int, stop: int, size: int) -> None:
+    parts = slices(start, stop, size)
+    assert [k for part in parts for k in range(part.start, part.stop)] == list(range(start, stop))
+    lengths = [part.stop - part.start for part in parts]
+    assert all(length <= size for length in lengths)
+    assert not lengths or (lengths[0] == max(lengths) and max(lengths) - min(lengths) <= 1)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_any_number_of_threads(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = oracle.random_case(64, 5000, 4500, 2)
+    approximation = support.approximation(2, 60, (5, 4999), (6,))
+    want = [forward(case, approximation), *backward(case, approximation)]
+    monkeypatch.setattr(arrays, "num_threads", lambda: threads)
+    monkeypatch.setattr(arrays, "CHUNK_VALUES", 1000)
+    for got, wanted in zip([forward(case, approximation), *backward(case, approximation)], want, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-10)
