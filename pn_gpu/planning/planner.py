@@ -28,7 +28,7 @@ class MethodPlanner:
     A layer asks for the plan before every forward and uses what it gets for the backward of that forward too,
     so that the gradient is the exact derivative of what was computed. Between checks, which come after 1, 2,
     4, 8 calls and so on up to every ``interval``, that costs microseconds. A check measures the error of the
-    expansion in use on all particles, sends newly strayed ones down the direct path and takes others back;
+    expansion in use on all particles, gives newly strayed ones exact weights and takes others back;
     only when the tolerance is no longer kept, or the gain is gone, is another expansion searched. "auto"
     takes the Mehler method when a training step is predicted to be 1.5 times as fast, and gives it up below
     1.2.
