@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from pn_gpu.kernels.mehler.arrays import Library
 from pn_gpu.kernels.mehler.exact import ExactWeights, Particles
 from pn_gpu.kernels.mehler.expansion import Approximation, Expansion
@@ -94,7 +96,8 @@ class Factor:
         library, features, width = self.library, self.expansion.num_features, where.stop - where.start
         r, v = library.columns(self.r[where, :]), library.columns(self.v[where, :])
         u = self.features.coordinates(r, where)
-        f = self.features.hermite(u)
+        with np.errstate(all="ignore"):  # degrees that a narrow axis does not need may overflow
+            f = self.features.hermite(u)
         rows = library.scratch(f"rows of {self.name}", self.num_rows, width)
         phi = library.scratch(f"features of {self.name}", features * width)
 

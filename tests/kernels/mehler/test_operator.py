@@ -14,6 +14,7 @@ import pytest
 from pn_gpu.kernels import mehler, potentials
 from pn_gpu.kernels.mehler import Approximation, arrays
 from pn_gpu.kernels.mehler.arrays import slices
+from pn_gpu.kernels.mehler.expansion import make_expansion, rate
 from support import mehler as support
 from support import oracle
 
@@ -240,3 +241,20 @@ def test_any_number_of_threads(threads: int, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(arrays, "CHUNK_VALUES", 1000)
     for got, wanted in zip([forward(case, approximation), *backward(case, approximation)], want, strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-10)
+
+
+def test_a_stray_beside_a_narrow_axis() -> None:
+    case = oracle.random_case(5, 400, 300, 2, dtype=np.float32)
+    for r in (case.r_in, case.r_out):
+        r *= np.array([4, 1e-3], np.float32)
+        r[7, 1] = 2.5
+    rates = np.array([rate(2.0), rate(0.0)])
+    degrees = np.array([[k, 0] for k in range(60)] + [[k, 1] for k in range(50)])
+    expansion = make_expansion(np.zeros(2), np.eye(2), rates, degrees)
+    stray = np.array([7])
+    approximation = Approximation(expansion, stray, stray)
+    z = forward(case, approximation)
+    assert np.linalg.norm(z - oracle.forward(case)) < 1e-4 * np.linalg.norm(oracle.forward(case))
+    kept = Approximation(expansion)
+    assert np.isfinite(forward(case, kept)).all()
+    assert all(np.isfinite(g).all() for g in backward(case, kept))
