@@ -1,7 +1,8 @@
 """Forward and backward of the operator beside NumPy's products with a stored weight matrix.
 
 The rival is handed W for nothing: forward against x @ W, backward (all gradients) against dz @ W.T and x.T @ dz.
-A ratio of 1.2 says that making every weight anew costs a fifth on top of multiplying by it.
+A ratio of 1.2 says that making every weight anew costs a fifth on top of multiplying by it. The forward of a plain
+threaded program (bench/plain_tiles.py) runs beside it: plain_ratio is its time over that of x @ W.
 
 python -m bench operator                                    N = M = 4096, n = 3, float32
 python -m bench operator --layers 784x128 128x10 --batch 100
@@ -16,6 +17,8 @@ import numpy as np
 import pn_gpu as pn
 from bench.harness import add_save_option, interleave, ratio, report, traced_peak
 from bench.layers import Layer, random_layer
+from bench.plain_tiles import forward as plain_forward
+from bench.plain_tiles import make_pool
 
 HELP = "forward and backward beside the products with a stored W"
 # Worst error over the largest entry; a wrong kernel errs by 1.
@@ -55,13 +58,20 @@ def _measure(layer: Layer, seconds: float) -> list[dict[str, object]]:
     ones_in, ones_out = (np.ones((len(r), 1), r.dtype) for r in (layer.r_in, layer.r_out))
     kernel = pn.dense_weight(layer.r_in, ones_in, layer.r_out, ones_out)
     _check(ours["backward"]().dv_in, ((x.T @ dz) * kernel) @ layer.v_out)
+    pool = make_pool()
+    plain = {"forward": lambda: plain_forward(layer, pool)}
+    _check(plain["forward"](), x @ w + layer.bias)
     rows = []
     for name in ours:
-        times = interleave({"theirs": theirs[name], "ours": ours[name]}, seconds)
+        rivals = {"plain": plain[name]} if name in plain else {}
+        times = interleave({"theirs": theirs[name], "ours": ours[name], **rivals}, seconds)
         run = ours[name]
         peak = traced_peak(lambda: (run(),) if name == "forward" else run())  # noqa: B023 - used at once
         shape = {"pass": name, "N": len(w), "M": w.shape[1], "B": len(x), "dtype": x.dtype.name}
-        rows.append({**shape, **ratio(times["ours"], times["theirs"]), "peak_mb": round(peak, 1)})
+        plain_ratio = ratio(times["plain"], times["theirs"])["ratio"] if name in plain else ""
+        ours_ratio = ratio(times["ours"], times["theirs"])
+        rows.append({**shape, **ours_ratio, "plain_ratio": plain_ratio, "peak_mb": round(peak, 1)})
+    pool.shutdown()
     return rows
 
 
