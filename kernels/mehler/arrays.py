@@ -143,6 +143,10 @@ class Library:
             return np.take(a, rows, axis=0, out=out, mode="clip")
         return self.xp.take(a, rows, axis=0)
 
+    def with_ones(self, a: Array) -> Array:
+        """``a`` [R, N] and a row of ones."""
+        return self.xp.concat([a, self.xp.ones((1, a.shape[1]), dtype=a.dtype, device=self.device)])
+
     def pick(self, a: Array, indices: np.ndarray[Any, Any]) -> Array:
         """``a[indices]`` in the features' dtype."""
         return self.cast(a[indices] if self.is_numpy else self.xp.take(a, self.rows(indices), axis=0), self.dtype)

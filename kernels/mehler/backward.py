@@ -10,7 +10,7 @@ from pn_gpu.kernels.mehler.arrays import Library, Product, total
 from pn_gpu.kernels.mehler.exact import Particles
 from pn_gpu.kernels.mehler.expansion import Approximation
 from pn_gpu.kernels.mehler.factor import Chunk, Factor, Panel, Panels, make_factors
-from pn_gpu.kernels.mehler.forward import FEATURE_BUDGET, expand, project, with_ones
+from pn_gpu.kernels.mehler.forward import FEATURE_BUDGET, expand, project
 from pn_gpu.kernels.potentials import Potential
 
 Array = Any
@@ -49,7 +49,7 @@ def _all_gradients(
     y, dy = project(library, (x, panels_in), (dz, panels_out))  # [R, B]
     of_inputs, of_outputs = NodeGradient(inputs), NodeGradient(outputs)
     dbias = library.empty(outputs.length, dtype=dz.dtype)
-    y = with_ones(library, y)
+    y = library.with_ones(y)  # for the bias
     for panel_in, panel_out in zip_longest(panels_in, panels_out):
         products = []
         if panel_in is not None:

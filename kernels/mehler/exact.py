@@ -38,44 +38,42 @@ class ExactWeights:
     """
 
     # Values per left-out particle and particle of the chunk that are held at once, for all that is done here.
-    ROWS = 7
+    ROWS = 4
 
     def __init__(self, library: Library, left_out: Particles, r: Array, v: Array, nil: Any) -> None:
         self.library, self.left_out = library, left_out
         self.r, self.v = r, v
-        distance = library.empty(left_out.r.shape[0], r.shape[1])
-        square = library.scratch("square", *distance.shape)
+        count, width = left_out.r.shape[0], r.shape[1]
+        distance, difference = library.empty(count, width), library.scratch("difference", count, width)
         for axis in range(r.shape[0]):
-            difference = self._difference(axis)
-            library.multiply(difference, difference, square if axis else distance)
-            distance += square if axis else 0.0
+            out = difference if axis else distance
+            library.subtract(r[axis, :][None, :], left_out.r[:, axis][:, None], out)
+            out *= out
+            if axis:
+                distance += out
         distance *= -1.0
         self.kernel = library.exp(distance)  # [K, BN]
         if len(nil):
             library.put_columns(self.kernel, nil, 0.0)
 
-    def _difference(self, axis: int) -> Array:
-        """r_i - r_k along an axis: [K, BN]."""
-        out = self.library.scratch("difference", self.left_out.r.shape[0], self.r.shape[1])
-        self.library.subtract(self.r[axis, :][None, :], self.left_out.r[:, axis][:, None], out)
-        return out
-
     def fill(self, weights: Array) -> None:
         """Write w [K, BN]."""
         self.library.multiply(self.left_out.v @ self.v, self.kernel, weights)
 
-    def pull_back(self, gradient: Array) -> tuple[Array, Array, Particles]:
-        """dr^T [n, BN] and dv^T [d, BN] of the chunk, and the left-out particles' own gradients, from dw [K, BN]."""
-        library, xp = self.library, self.library.xp
-        by_kernel = library.scratch("square", *gradient.shape)
-        library.multiply(gradient, self.kernel, by_kernel)
-        dv = xp.matrix_transpose(self.left_out.v) @ by_kernel
-        own_dv = by_kernel @ xp.matrix_transpose(self.v)
-        by_kernel *= self.left_out.v @ self.v
-        dr, own_dr = library.empty(*self.r.shape), library.empty(*self.left_out.r.shape)
-        for axis in range(self.r.shape[0]):
-            moments = self._difference(axis)
-            moments *= by_kernel
-            dr[axis, :] = -2 * xp.sum(moments, axis=0)
-            own_dr[:, axis] = 2 * xp.sum(moments, axis=1)
-        return dr, dv, Particles(own_dr, own_dv)
+    def pull_back(self, gradient: Array, centre: Array) -> tuple[Array, Array, Particles]:
+        """dr^T [n, BN] and dv^T [d, BN] of the chunk, and the left-out particles' own gradients, from dw [K, BN].
+
+        With h = dw w, dr_i = -2 sum_k h_ki (r_i - r_k) and dr_k = 2 sum_i h_ki (r_i - r_k) are moments of h: small
+        products. Positions count from ``centre`` [n, 1], which keeps the digits of their differences.
+        """
+        library, transpose = self.library, self.library.xp.matrix_transpose
+        h = library.scratch("difference", *gradient.shape)
+        library.multiply(gradient, self.kernel, h)
+        dv, own_dv = transpose(self.left_out.v) @ h, h @ transpose(self.v)
+        h *= self.left_out.v @ self.v
+        r, own_r = self.r - centre, transpose(self.left_out.r) - centre
+        moments = library.with_ones(own_r) @ h  # [n + 1, BN]
+        own_moments = library.with_ones(r) @ transpose(h)  # [n + 1, K]
+        dr = -2 * (r * moments[-1, :] - moments[:-1, :])
+        own_dr = -2 * (own_r * own_moments[-1, :] - own_moments[:-1, :])
+        return dr, dv, Particles(transpose(own_dr), own_dv)

@@ -146,7 +146,7 @@ class Factor:
         dr = self.features.pull_back(pull, along, chunk.phi, chunk.u)
         if chunk.exact is None:
             return dr, dv, None
-        exact_dr, exact_dv, of_others = chunk.exact.pull_back(gradient[self._exact_rows, :])
+        exact_dr, exact_dv, of_others = chunk.exact.pull_back(gradient[self._exact_rows, :], self.features.centre)
         return dr + exact_dr, dv + exact_dv, of_others
 
 

@@ -37,7 +37,7 @@ class NodeFeatures:
         self._factor = library.constant(factor.T)[:, :, None]  # [n, K, 1]
         self._scale = library.constant(scale.T)[:, :, None]  # [n, K, 1]
         self._decay = library.constant(expansion.rates - 1)[:, None]  # [n, 1]
-        self._centre = library.constant(expansion.centre)[:, None]  # [n, 1]
+        self.centre = library.constant(expansion.centre)[:, None]  # [n, 1]
         self._rotation = library.constant(expansion.rotation)  # [n, n]
         self._levels = [(library.rows(prefix), library.rows(degree)) for prefix, degree in expansion.levels]
 
@@ -54,7 +54,7 @@ class NodeFeatures:
     def coordinates(self, r: Array, where: slice) -> Array:
         """Centred and rotated positions [n, BN] from r^T [n, BN]; those of left-out particles are far away."""
         library = self.library
-        u = library.xp.matrix_transpose(self._rotation) @ (r - self._centre)
+        u = library.xp.matrix_transpose(self._rotation) @ (r - self.centre)
         outside = within(self.outside, where)
         if len(outside):
             library.put_columns(u, outside, FAR)

@@ -33,7 +33,7 @@ def forward(
     inputs, outputs = make_factors(library, approximation, r_in, v_in, r_out, v_out, bias)
     (y,) = project(library, (x, Panels(inputs, budget)))  # [R, B]
     if bias is not None:
-        y = with_ones(library, y)
+        y = library.with_ones(y)  # for what does not depend on x
     z = library.empty(x.shape[0], outputs.length, dtype=library.product_dtype)
     for panel in Panels(outputs, budget):
         library.compute(library.by_columns(expand(library, y, panel, z)))
@@ -76,9 +76,3 @@ def _projections(library: Library, x: Array, panel: Panel) -> list[Product]:
 def expand(library: Library, y: Array, panel: Panel, out: Array) -> Product:
     """y^T A^T [B, BP], to be written to the columns of a panel in ``out`` [B, N], for y [R, B]."""
     return Product(library.xp.matrix_transpose(y), panel.rows, out[:, panel.where])
-
-
-def with_ones(library: Library, y: Array) -> Array:
-    """y [R, B] and a row of ones, for what does not depend on x."""
-    ones = library.xp.ones((1, y.shape[1]), dtype=y.dtype, device=library.device)
-    return library.xp.concat([y, ones])

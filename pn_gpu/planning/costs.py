@@ -54,4 +54,4 @@ class Costs:
 
 
 # An exact weight and the way back from its gradient cost as much as so many values of features.
-EXACT = 3.0
+EXACT = 2.0
