@@ -4,7 +4,7 @@ With --widths it is whole networks instead, from a thousand nodes to a million: 
 inference, measured beside the formula (see bench/footprint.py).
 
 python -m bench memory                                      N = M = 16384, B = 64: at most 64 MB
-python -m bench memory --widths                             1k, 10k, 100k, 1M, n = 2 and 3, batch 16
+python -m bench memory --widths                             1k, 10k, 30k, 100k, 1M, n = 2 and 3, batch 16
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bench.harness import MB, add_save_option, report, traced_peak
 from bench.layers import Layer, random_layer
 
 HELP = "peak memory: of the operator, and with --widths of networks against the formula"
-WIDTHS = [1000, 10_000, 100_000, 1_000_000]
+WIDTHS = [1000, 10_000, 30_000, 100_000, 1_000_000]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dim", type=int, help="dimensions n (default: 3, with --widths 2 and 3)")
     parser.add_argument("--widths", nargs="*", type=int, metavar="N", help=f"networks [N, N] (default: {WIDTHS})")
     parser.add_argument(
-        "--direct-up-to", type=int, default=100_000, help="widest network by the direct method (default: 100000)"
+        "--direct-up-to", type=int, default=30_000, help="widest network by the direct method (default: 30000)"
     )
     parser.add_argument(
         "--most-gb", type=float, default=4.0, help="networks whose formula says more are not run (default: 4)"

@@ -32,10 +32,13 @@ class Rival(NamedTuple):
         A step of the given layer.
     missing : str
         Why it cannot run here; empty if it can.
+    stores_weights : bool
+        Whether the step is handed W, which then counts as its memory.
     """
 
     make: Callable[[Layer], Step]
     missing: str = ""
+    stores_weights: bool = False
 
 
 def rivals(compiled: bool = True) -> dict[str, Rival]:
@@ -47,7 +50,7 @@ def rivals(compiled: bool = True) -> dict[str, Rival]:
         if compiled:
             found[f"{name} compiled"] = Rival(partial(compiled_step, linear=linear), no_torch)
     found["keops"] = Rival(keops_step, no_torch or _why_no_keops())
-    found["nn.Linear (stores W)"] = Rival(dense_step, no_torch)
+    found["nn.Linear (stores W)"] = Rival(dense_step, no_torch, stores_weights=True)
     return found
 
 
@@ -129,7 +132,7 @@ def dense_step(layer: Layer) -> Step:
     import pn_gpu as pn
 
     weight = torch.from_numpy(pn.dense_weight(layer.r_out, layer.v_out, layer.r_in, layer.v_in))  # [M, N]
-    linear = torch.nn.Linear(*weight.T.shape, device="meta")
+    linear = torch.nn.Linear(weight.shape[1], weight.shape[0], device="meta")
     linear.weight = torch.nn.Parameter(weight)
     linear.bias = torch.nn.Parameter(torch.from_numpy(layer.bias))
     x, dz = torch.from_numpy(layer.x).requires_grad_(), torch.from_numpy(layer.dz)

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 import pn_gpu as pn
-from bench.harness import add_save_option, interleave, ratio, report, resident_peak
+from bench.harness import MB, add_save_option, interleave, ratio, report, resident_peak
 from bench.layers import Layer, random_layer
 from bench.rivals import Rival, Step, rivals, stored_weight_gradients
 
@@ -129,7 +129,7 @@ def _row(name: str, times: Mapping[str, np.ndarray], peaks: Mapping[str, float])
         "rounds": times_of["rounds"],
         "times_ours": round(1 / float(str(times_of["ratio"])), 2),
         "peak_mb": round(peaks[name], 1),
-        "peak_times_ours": round(peaks[name] / peaks[OURS], 1),
+        "peak_times_ours": round(peaks[name] / peaks[OURS], 2),
     }
 
 
@@ -147,11 +147,10 @@ def _our_step(layer: Layer, method: str) -> Step:
 def _peak(rival: Rival, layer: Layer, dim: int) -> float:
     # A small layer of as many rows first loads and compiles whatever is needed.
     rival.make(random_layer(len(layer.x), 300, 300, dim))()
-
-    def outputs() -> int:
-        return layer.dz.nbytes + sum(np.asarray(gradient).nbytes for gradient in rival.make(layer)().values())
-
-    return resident_peak(outputs)
+    step = rival.make(layer)
+    outputs = layer.dz.nbytes
+    peak = resident_peak(lambda: sum(np.asarray(gradient).nbytes for gradient in step().values()) + outputs)
+    return peak + (layer.x.shape[1] * layer.dz.shape[1] * layer.x.itemsize / MB if rival.stores_weights else 0)
 
 
 def _peak_in_fresh_process(provider: str, options: argparse.Namespace) -> float:
