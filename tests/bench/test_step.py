@@ -11,7 +11,7 @@ from bench.layers import random_layer
 from bench.rivals import GRADIENTS, Rival, stored_weight_gradients
 from support import oracle
 
-LAYER = random_layer(5, 40, 23, 3)
+LAYER = random_layer(16, 40, 23, 3)
 WANTED = oracle.backward(oracle.Case(*LAYER))
 
 
