@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.rivals import is_installed, keops_linear
 from pn_gpu.nn import ParticleLinear
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
@@ -70,14 +69,8 @@ class KeopsLinear(ParticleLinear):
     """The particle layer as KeOps computes it: one lazy reduction over the inputs, all rows of the batch at once."""
 
     def forward(self, x: Tensor) -> Tensor:
-        LazyTensor = importlib.import_module("pykeops.torch").LazyTensor
         r_in, v_in, r_out, v_out = self._operands()
-        r_i, r_j = LazyTensor(r_out[:, None, :].contiguous()), LazyTensor(r_in[None, :, :].contiguous())
-        v_i, v_j = LazyTensor(v_out[:, None, :].contiguous()), LazyTensor(v_in[None, :, :].contiguous())
-        x_j = LazyTensor(x.T.contiguous()[None, :, :])
-        weight = (v_i | v_j) * (-((r_i - r_j) ** 2).sum(-1)).exp()
-        assert self.bias is not None
-        return (weight * x_j).sum(dim=1).T + self.bias
+        return keops_linear(x, r_in, v_in, r_out, v_out, self.bias)
 
 
 def contenders(case: Case, dims: list[int], compiled: bool) -> Iterator[Contender]:
@@ -137,6 +130,6 @@ def _keops(case: Case, dim: int) -> Contender:
     skip = ""
     if case.dtype != "fp32":
         skip = "KeOps computes in fp32"
-    elif importlib.util.find_spec("pykeops") is None:
+    elif not is_installed("pykeops"):
         skip = "pykeops is not installed (pip install pykeops)"
     return Contender("keops", _layer(KeopsLinear, dim), dim, skip)
