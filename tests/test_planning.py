@@ -406,6 +406,30 @@ class TestMethodPlanner:
         assert planner.plan(4, *case.particles).method == "direct"
 
 
+def test_of_many_particles_rare_strays_are_worth_a_larger_expansion(monkeypatch) -> None:
+    case = oracle.random_case(1, 6000, 5000, 2, seed=3)
+    inputs, outputs = search.Nodes(case.r_in, case.v_in), search.Nodes(case.r_out, case.v_out)
+    norm = search.samples.sampled_norm(inputs, outputs, 160, np.random.default_rng(0))
+    candidates = search._Candidates(search.find_frame(inputs.r, outputs.r), 60, inputs, outputs, 1e-3, norm)
+    small = search.approximate(candidates.expansion(23), inputs, outputs, 1e-3, norm)
+    assert small is not None
+
+    def cost(features: int, outside_in: int, outside_out: int) -> float:
+        return features + 20 * (outside_in + outside_out)
+
+    def price(found: search.Found) -> float:
+        outside = len(found.approximation.outside_in), len(found.approximation.outside_out)
+        return cost(found.approximation.expansion.num_features, *outside)
+
+    arguments = (candidates, inputs, outputs, 1e-3, norm, cost)
+    assert search._with_fewer_strays(small, *arguments) is small  # all particles have been looked at
+    monkeypatch.setattr(search, "PART", 256)
+    better = search._with_fewer_strays(small, *arguments)
+    assert price(better) < price(small)
+    assert better.approximation.expansion.num_features > 23
+    assert better.estimate <= 1e-3
+
+
 def test_torch_differentiates_the_approximate_forward() -> None:
     torch = pytest.importorskip("torch")
     case = make_case("stray", 2, n_in=300, n_out=320)

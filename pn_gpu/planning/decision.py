@@ -18,8 +18,9 @@ from pn_gpu.kernels.numpy.threads import num_threads
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.planning.calibration import machine_costs
 from pn_gpu.planning.costs import Costs
+from pn_gpu.planning.frame import find_frame, normal_features
 from pn_gpu.planning.plan import Plan
-from pn_gpu.planning.search import Found, find_approximation, find_frame, normal_features
+from pn_gpu.planning.search import Found, find_approximation
 
 Array = Any
 

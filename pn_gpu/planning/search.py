@@ -9,14 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pn_gpu.kernels.mehler import samples
-from pn_gpu.kernels.mehler.expansion import (
-    SMALLEST_SPREAD,
-    Approximation,
-    Expansion,
-    make_expansion,
-    ranked_degrees,
-    rate,
-)
+from pn_gpu.kernels.mehler.expansion import Approximation, Expansion, make_expansion, ranked_degrees
 from pn_gpu.kernels.mehler.remainder import (
     LARGEST_SHELL,
     ROUNDING,
@@ -26,6 +19,7 @@ from pn_gpu.kernels.mehler.remainder import (
     remainder,
     shell_values,
 )
+from pn_gpu.planning.frame import MOST_OUTSIDE, SUBSAMPLE, Frame, find_frame, normal_features, thin
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -33,17 +27,13 @@ Array = np.ndarray[Any, np.dtype[Any]]
 NEURON_FACTOR = 15.0
 # The sampled estimate has to stay this far under rtol.
 SAFETY = 0.8
-# Particles that stand for a node set while expansions are compared, and rows and columns of a sampled
-# estimate.
-SUBSAMPLE = 768
-# Particles that stand for a wide node set while its strays are counted.
-PART = 1 << 14
-SAMPLES = 160
+# Particles that stand for a wide node set while its strays are counted, and rows and columns of a sampled estimate.
+PART, SAMPLES = 1 << 14, 160
 MOST_FEATURES = 4096
-# An expansion that has to leave out more of either node set than this is not considered.
-MOST_OUTSIDE = 0.1
 # More features than the tolerance needs can pay by leaving out fewer particles, but not so many more.
 MOST_GROWTH = 2.0
+# Sizes that are tried on all of many particles differ by this factor, and must promise to save as much of the cost.
+GROWTH_STEP, WORTHWHILE = 1.2, 0.8
 
 
 class Found(NamedTuple):
@@ -54,48 +44,6 @@ class Found(NamedTuple):
     certificate: float
     estimate: float
     neuron_bound: float
-
-
-class Frame(NamedTuple):
-    """Coordinates that suit a cloud of particles."""
-
-    centre: Array  # [n]
-    rotation: Array  # [n, n]
-    rates: Array  # [n]
-
-    @property
-    def spreads(self) -> Array:
-        """Standard deviation along every axis, as far as the rate tells: [n]."""
-        return np.sqrt(self.rates / 2) / (1 - self.rates)
-
-
-def find_frame(r_in: Array, r_out: Array) -> Frame:
-    """Centre, principal axes and rates of both node sets together, stray particles disregarded."""
-    r = np.concatenate([_thin(r_in, SUBSAMPLE), _thin(r_out, SUBSAMPLE)])
-    centre = np.median(r, axis=0)
-    scale = 1.4826 * np.median(np.abs(r - centre), axis=0)
-    kept = r[(np.abs(r - centre) <= 6 * np.maximum(scale, SMALLEST_SPREAD)).all(axis=1)]
-    if len(kept) < (1 - MOST_OUTSIDE) * len(r):
-        kept = r
-    centre = kept.mean(axis=0)
-    variances, rotation = np.linalg.eigh((kept - centre).T @ (kept - centre) / len(kept))
-    spreads = np.sqrt(np.maximum(variances, 0))
-    return Frame(centre, rotation, np.array([rate(spread) for spread in spreads]))
-
-
-def normal_features(rates: Array, rtol: float, most: int) -> int | None:
-    """How many features ``rtol`` takes for normally distributed positions; None if more than ``most``."""
-    count = 16
-    while count <= 2 * most:
-        _, weights = ranked_degrees(rates, min(count, most))
-        left = 1 - np.cumsum(np.exp(-2 * weights)) * np.prod(1 - rates**2)
-        enough = np.flatnonzero(left <= rtol * rtol)
-        if len(enough):
-            return int(enough[0]) + 1
-        if count >= most:
-            return None
-        count *= 4
-    return None
 
 
 def find_approximation(
@@ -118,10 +66,39 @@ def find_approximation(
         for features in _by_full_cost(candidates, inputs, outputs, rtol, norm, cost):
             found = approximate(candidates.expansion(features), inputs, outputs, rtol, norm)
             if found is not None and found.estimate <= rtol:
-                return found
+                return _with_fewer_strays(found, candidates, inputs, outputs, rtol, norm, cost)
         if count >= most:
             return None
         count = min(most, 2 * count)
+
+
+def _with_fewer_strays(
+    found: Found,
+    candidates: _Candidates,
+    inputs: Nodes,
+    outputs: Nodes,
+    rtol: float,
+    norm: float,
+    cost: Callable[[int, int, int], float],
+) -> Found:
+    """``found``, or a larger expansion that costs less: of a million particles the part that was priced shows no
+    stray."""
+
+    def price(found: Found) -> float:
+        left_out = len(found.approximation.outside_in), len(found.approximation.outside_out)
+        return cost(found.approximation.expansion.num_features, *left_out)
+
+    if max(len(inputs.r), len(outputs.r)) <= PART:
+        return found
+    tried = found.approximation.expansion.num_features
+    for size in candidates.sizes:
+        if size < GROWTH_STEP * tried or cost(size, 0, 0) > WORTHWHILE * price(found):
+            continue
+        tried = size
+        other = approximate(candidates.expansion(size), inputs, outputs, rtol, norm)
+        if other is not None and other.estimate <= rtol and price(other) < price(found):
+            found = other
+    return found
 
 
 def _by_full_cost(
@@ -134,7 +111,7 @@ def _by_full_cost(
 ) -> list[int]:
     """Sizes to try, best first: rare strays do not show in the small part of the particles that candidates look at."""
     sizes = candidates.by_cost(cost)
-    part_in, part_out = (Nodes(_thin(s.r, PART), _thin(s.v, PART)) for s in (inputs, outputs))
+    part_in, part_out = (Nodes(thin(s.r, PART), thin(s.v, PART)) for s in (inputs, outputs))
     share_in, share_out = len(part_in.r) / len(inputs.r), len(part_out.r) / len(outputs.r)
     priced: list[tuple[float, int]] = []
     for size in sorted(size for size in sizes if size >= sizes[0]):
@@ -204,11 +181,6 @@ def _neuron_limits(rtol: float, norm: float, num_in: int, num_out: int) -> tuple
     return whole / math.sqrt(num_in), whole / math.sqrt(num_out)
 
 
-def _thin(a: Array, most: int) -> Array:
-    """At most ``most`` rows, evenly picked."""
-    return a if len(a) <= most else a[(np.arange(most) * (len(a) / most)).astype(np.int64)]
-
-
 class _Candidates:
     """Expansions of growing size in one frame, compared on a part of the particles."""
 
@@ -220,7 +192,7 @@ class _Candidates:
         steps = steps[steps <= max(count, steps[0])]
         # Sizes 10 % apart are as many as matter.
         self.sizes = [int(p) for k, p in enumerate(steps) if k == 0 or k == len(steps) - 1 or _is_step(steps, k)]
-        self.inputs, self.outputs = (Nodes(_thin(s.r, SUBSAMPLE), _thin(s.v, SUBSAMPLE)) for s in (inputs, outputs))
+        self.inputs, self.outputs = (Nodes(thin(s.r, SUBSAMPLE), thin(s.v, SUBSAMPLE)) for s in (inputs, outputs))
         self.totals = len(inputs.r), len(outputs.r)
         self.shares = tuple(len(s.r) / total for s, total in zip((self.inputs, self.outputs), self.totals, strict=True))
         # Of the part's own neurons and sums: the norm of the part of W that the picked particles span.
