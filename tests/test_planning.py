@@ -411,7 +411,7 @@ def test_of_many_particles_rare_strays_are_worth_a_larger_expansion(monkeypatch)
     inputs, outputs = search.Nodes(case.r_in, case.v_in), search.Nodes(case.r_out, case.v_out)
     norm = search.samples.sampled_norm(inputs, outputs, 160, np.random.default_rng(0))
     candidates = search._Candidates(search.find_frame(inputs.r, outputs.r), 60, inputs, outputs, 1e-3, norm)
-    small = search.approximate(candidates.expansion(23), inputs, outputs, 1e-3, norm)
+    small = search.approximate(candidates.expansion(19), inputs, outputs, 1e-3, norm)
     assert small is not None
 
     def cost(features: int, outside_in: int, outside_out: int) -> float:
@@ -426,7 +426,7 @@ def test_of_many_particles_rare_strays_are_worth_a_larger_expansion(monkeypatch)
     monkeypatch.setattr(search, "PART", 256)
     better = search._with_fewer_strays(small, *arguments)
     assert price(better) < price(small)
-    assert better.approximation.expansion.num_features > 23
+    assert better.approximation.expansion.num_features > 19
     assert better.estimate <= 1e-3
 
 
