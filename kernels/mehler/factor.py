@@ -98,7 +98,8 @@ class Factor:
         u = self.features.coordinates(r, where)
         with np.errstate(all="ignore"):  # degrees that a narrow axis does not need may overflow
             f = self.features.hermite(u)
-        rows = library.scratch(f"rows of {self.name}", self.num_rows, width)
+        # A row more than there are: of the output particles, their gradient takes this place (see `backward`).
+        rows = library.scratch(f"rows of {self.name}", self.num_rows + 1, width)[: self.num_rows, :]
         phi = library.scratch(f"features of {self.name}", features * width)
 
         def make(part: slice) -> Chunk:

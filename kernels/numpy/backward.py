@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 import numpy as np
 
 from pn_gpu.kernels.gradient import OperatorGradient
@@ -34,7 +36,7 @@ def backward(
         work = layer_work(len(x), x.shape[1], dz.shape[1])
         groups = share_out(x.shape[1], BACKWARD_TILE[0], work)
         # Every group sums over its own rows, so the result does not depend on which thread comes first.
-        reductions = [None if total is None else total.new_group() for _ in groups]
+        reductions = [] if total is None else [total.new_group() for _ in groups]
         for batch in tile_slices(len(x), BATCH_TILE):
             x_batch, dx_batch = x[batch], None if dx is None else dx[batch]
             # Contiguous: the rows of a wide matrix lie on a memory page each, and every tile of x meets them again.
@@ -43,10 +45,9 @@ def backward(
             def pass_over_group(task: tuple[list[slice], Reduction | None]) -> None:
                 _pass_over_tiles(task[0], x_batch, dz_tiles, pairs, dx_batch, task[1])  # noqa: B023 - used at once
 
-            parallel_map(pass_over_group, list(zip(groups, reductions, strict=True)), work)
-        for reduction in reductions:
-            if total is not None and reduction is not None:
-                total.merge(reduction)
+            parallel_map(pass_over_group, list(zip_longest(groups, reductions)), work)
+        while total is not None and reductions:
+            total.merge(reductions.pop(0))  # which goes at once: it is as wide as the layer
     with np.errstate(all="ignore"):
         dr_in, dv_in, dr_out, dv_out = (None, None, None, None) if total is None else total.gradients()
     return OperatorGradient(dx, dr_in, dv_in, dr_out, dv_out, dbias)

@@ -12,7 +12,7 @@ from typing import Any
 
 from pn_gpu.checks import check_choice
 from pn_gpu.kernels.namespace import namespace_of
-from pn_gpu.model.activations import log_softmax, sigmoid, softmax, softplus
+from pn_gpu.model.activations import log_softmax, softplus
 
 Array = Any
 
@@ -28,8 +28,8 @@ class Loss:
         ``value(y, t)``: the loss, a scalar array; ``gradient(y, t)`` [B, M]: dL/dy.
     logits_activation : str or None
         The output activation with which the loss is computed from logits.
-    value_from_logits, gradient_from_logits : callable, optional
-        ``value_from_logits(z, t)`` and ``gradient_from_logits(z, t)`` [B, M]: the loss and dL/dz for that activation.
+    value_from_logits, logits_gradient : callable, optional
+        For that activation, ``value_from_logits(z, t)``: the loss, and ``logits_gradient(y, t)`` [B, M]: dL/dz.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Loss:
     gradient: Callable[[Array, Array], Array]
     logits_activation: str | None = None
     value_from_logits: Callable[[Array, Array], Array] | None = None
-    gradient_from_logits: Callable[[Array, Array], Array] | None = None
+    logits_gradient: Callable[[Array, Array], Array] | None = None
 
 
 def _batch_mean(terms: Array) -> Array:
@@ -54,8 +54,8 @@ def _categorical_from_logits(z: Array, t: Array) -> Array:
     return _batch_mean(-t * log_softmax(z))
 
 
-def _categorical_gradient_from_logits(z: Array, t: Array) -> Array:
-    return (softmax(z) * namespace_of(t).sum(t, axis=-1, keepdims=True) - t) / z.shape[0]
+def _categorical_logits_gradient(y: Array, t: Array) -> Array:
+    return (y * namespace_of(t).sum(t, axis=-1, keepdims=True) - t) / y.shape[0]
 
 
 CATEGORICAL_CROSSENTROPY = Loss(
@@ -64,7 +64,7 @@ CATEGORICAL_CROSSENTROPY = Loss(
     lambda y, t: -t / _positive(y) / y.shape[0],
     "softmax",
     _categorical_from_logits,
-    _categorical_gradient_from_logits,
+    _categorical_logits_gradient,
 )
 
 BINARY_CROSSENTROPY = Loss(
@@ -73,7 +73,7 @@ BINARY_CROSSENTROPY = Loss(
     lambda y, t: ((1 - t) / _positive(1 - y) - t / _positive(y)) / y.shape[0],
     "sigmoid",
     lambda z, t: _batch_mean(softplus(z) - t * z),
-    lambda z, t: (sigmoid(z) - t) / z.shape[0],
+    lambda y, t: (y - t) / y.shape[0],
 )
 
 MSE = Loss("mse", lambda y, t: _batch_mean(0.5 * (y - t) ** 2), lambda y, t: (y - t) / y.shape[0])

@@ -67,8 +67,8 @@ def output_loss(network: Network, output: LayerState, targets: Array) -> Array:
 
 def _output_gradient(network: Network, output: LayerState, targets: Array) -> Array:
     loss = network.loss
-    if _is_from_logits(network) and loss.gradient_from_logits is not None:
-        return loss.gradient_from_logits(output.z, targets)
+    if _is_from_logits(network) and loss.logits_gradient is not None:
+        return loss.logits_gradient(output.y, targets)
     activation = network.layers_in_order[-1].activation
     return activation.backward(loss.gradient(output.y, targets), output.z, output.y)
 
