@@ -410,23 +410,18 @@ def test_of_many_particles_rare_strays_are_worth_a_larger_expansion(monkeypatch)
     case = oracle.random_case(1, 6000, 5000, 2, seed=3)
     inputs, outputs = search.Nodes(case.r_in, case.v_in), search.Nodes(case.r_out, case.v_out)
     norm = search.samples.sampled_norm(inputs, outputs, 160, np.random.default_rng(0))
-    candidates = search._Candidates(search.find_frame(inputs.r, outputs.r), 60, inputs, outputs, 1e-3, norm)
-    small = search.approximate(candidates.expansion(19), inputs, outputs, 1e-3, norm)
-    assert small is not None
 
     def cost(features: int, outside_in: int, outside_out: int) -> float:
         return features + 20 * (outside_in + outside_out)
 
-    def price(found: search.Found) -> float:
-        outside = len(found.approximation.outside_in), len(found.approximation.outside_out)
-        return cost(found.approximation.expansion.num_features, *outside)
-
-    arguments = (candidates, inputs, outputs, 1e-3, norm, cost)
-    assert search._with_fewer_strays(small, *arguments) is small  # all particles have been looked at
+    problem = search.Problem(inputs, outputs, 1e-3, norm, cost)
+    candidates = search._Candidates(search.find_frame(inputs.r, outputs.r), 60, problem)
+    small = next(filter(None, (problem.solve(candidates.expansion(size)) for size in candidates.sizes)))
+    assert search._with_fewer_strays(small, candidates, problem) is small  # all particles have been looked at
     monkeypatch.setattr(search, "PART", 256)
-    better = search._with_fewer_strays(small, *arguments)
-    assert price(better) < price(small)
-    assert better.approximation.expansion.num_features > 19
+    better = search._with_fewer_strays(small, candidates, problem)
+    assert cost(*better.approximation.size) < cost(*small.approximation.size)
+    assert better.approximation.size[0] > small.approximation.size[0]
     assert better.estimate <= 1e-3
 
 

@@ -8,7 +8,6 @@ standard get the same result by assignment.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
 import array_api_compat as compat
@@ -16,6 +15,7 @@ import numpy as np
 
 from pn_gpu.kernels.numpy.scratch import scratch
 from pn_gpu.kernels.numpy.threads import num_threads, parallel_map
+from pn_gpu.kernels.numpy.tiles import BLAS_SERIAL_WORK, even_slices
 
 Array = Any
 
@@ -132,9 +132,7 @@ class Library:
         """The products, each cut into columns for the threads."""
         share = self.share(sum(product.work for product in products))
         return [
-            Product(a, b[:, where], out[:, where])
-            for a, b, out in products
-            for where in slices(0, b.shape[1], -(-b.shape[1] // share))
+            Product(a, b[:, where], out[:, where]) for a, b, out in products for where in even_slices(b.shape[1], share)
         ]
 
     def take_rows(self, a: Array, rows: Array, out: Array) -> Array:
@@ -192,16 +190,18 @@ class Library:
         size = budget // (2 * values * self.itemsize)
         if self.is_numpy:
             size = min(size, max(PANEL_VALUES // rows, SHORTEST_PANEL))
-        return slices(0, length, size)
+        return even_slices(length, -(-length // max(size, 1)))
 
     def chunks(self, length: int, features: int) -> list[slice]:
         """Slices that cover ``range(length)``, one for every thread that is worth its start."""
         share = min(num_threads(), length * features // CHUNK_VALUES) if self.is_numpy else 1
-        return slices(0, length, -(-length // max(share, 1)))
+        return even_slices(length, share)
 
     def map(self, function: Callable[[Item], Result], chunks: list[Item]) -> list[Result]:
-        """The function of every chunk; NumPy deals them out to the threads."""
-        return parallel_map(function, chunks, 0) if self.is_numpy else [function(chunk) for chunk in chunks]
+        """The function of every chunk; NumPy deals them out to the threads, with BLAS held to one."""
+        if self.is_numpy:
+            return parallel_map(function, chunks, BLAS_SERIAL_WORK)
+        return [function(chunk) for chunk in chunks]
 
 
 def total(parts: Sequence[Array]) -> Array:
@@ -210,11 +210,3 @@ def total(parts: Sequence[Array]) -> Array:
     for part in parts[1:]:
         result = result + part
     return result
-
-
-def slices(start: int, stop: int, size: int) -> list[slice]:
-    """Slices of at most ``size`` that cover ``range(start, stop)``: of about equal lengths, the first the longest."""
-    length = stop - start
-    count = -(-length // max(size, 1))
-    bounds = [start - (-length * k // count) for k in range(count + 1)] if count else []
-    return [slice(*pair) for pair in pairwise(bounds)]

@@ -53,10 +53,10 @@ def _all_gradients(
     for panel_in, panel_out in zip_longest(panels_in, panels_out):
         products = []
         if panel_in is not None:
-            rows_in = _gradient_of_rows(library, dy, x, panel_in, "gradient of inputs")
+            rows_in = Product(dy, x[:, panel_in.where], library.scratch("gradient of rows", *panel_in.rows.shape))
             products += [rows_in] if dx is None else [rows_in, expand(library, dy, panel_in, dx)]
         if panel_out is not None:
-            rows_out = _gradient_of_rows(library, y, dz, panel_out, "rows of outputs")
+            rows_out = Product(y, dz[:, panel_out.where], panel_out.memory)  # the rows themselves have done their work
             products.append(rows_out)
         library.compute(library.by_columns(*products))
         if panel_in is not None:
@@ -67,15 +67,6 @@ def _all_gradients(
     of_inputs.add_left_out(of_outputs)
     of_outputs.add_left_out(of_inputs)
     return OperatorGradient(dx, of_inputs.dr, of_inputs.dv, of_outputs.dr, of_outputs.dv, dbias)
-
-
-def _gradient_of_rows(library: Library, y: Array, x: Array, panel: Panel, place: str) -> Product:
-    """The gradient [R, BP] of the factor's rows in a panel, for y [R, B] of the other node set.
-
-    ``place`` is the memory it goes to: the rows themselves, where they are not needed any more.
-    """
-    x_part = x[:, panel.where]
-    return Product(y, x_part, library.scratch(place, y.shape[0], x_part.shape[1]))
 
 
 class NodeGradient:

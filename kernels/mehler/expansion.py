@@ -184,3 +184,8 @@ class Approximation:
     expansion: Expansion
     outside_in: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     outside_out: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """What its cost depends on: the features P, and the left-out inputs and outputs."""
+        return self.expansion.num_features, len(self.outside_in), len(self.outside_out)

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from pn_gpu.kernels.mehler.arrays import Library
 from pn_gpu.kernels.mehler.exact import ExactWeights, Particles
 from pn_gpu.kernels.mehler.expansion import Approximation, Expansion
@@ -30,10 +28,14 @@ class Chunk:
 
 @dataclass
 class Panel:
-    """The factor's rows for many particles, and the chunks they were made from."""
+    """The factor's rows for many particles, and the chunks they were made from.
+
+    The memory of the rows has room for one more, and serves again once they are not needed any more.
+    """
 
     where: slice
-    rows: Array  # [R, BP]
+    memory: Array  # [R + 1, BP]
+    rows: Array  # [R, BP], in the products' dtype
     chunks: list[Chunk]
 
 
@@ -96,11 +98,11 @@ class Factor:
         library, features, width = self.library, self.expansion.num_features, where.stop - where.start
         r, v = library.columns(self.r[where, :]), library.columns(self.v[where, :])
         u = self.features.coordinates(r, where)
-        with np.errstate(all="ignore"):  # degrees that a narrow axis does not need may overflow
-            f = self.features.hermite(u)
-        # A row more than there are: of the output particles, their gradient takes this place (see `backward`).
-        rows = library.scratch(f"rows of {self.name}", self.num_rows + 1, width)[: self.num_rows, :]
-        phi = library.scratch(f"features of {self.name}", features * width)
+        f = self.features.hermite(u)
+        name = "inputs" if self.is_input else "outputs"
+        memory = library.scratch(f"rows of {name}", self.num_rows + 1, width)
+        rows = memory[: self.num_rows, :]
+        phi = library.scratch(f"features of {name}", features * width)
 
         def make(part: slice) -> Chunk:
             at = slice(where.start + part.start, where.start + part.stop)
@@ -114,12 +116,7 @@ class Factor:
             return chunk
 
         chunks = library.map(make, library.chunks(width, features))
-        return Panel(where, library.cast(rows, library.product_dtype), chunks)
-
-    @property
-    def name(self) -> str:
-        """What to call the node set."""
-        return "inputs" if self.is_input else "outputs"
+        return Panel(where, memory, library.cast(rows, library.product_dtype), chunks)
 
     def _fill(self, rows: Array, chunk: Chunk) -> None:
         """Write the factor's rows [R, BN] of a chunk."""

@@ -72,12 +72,13 @@ class NodeFeatures:
         square = u * u
         square *= self._decay
         h[:, 0, :] = library.xp.exp(square)
-        for k in range(degrees - 1):
-            following = h[:, k + 1, :]
-            library.multiply(powers[:, k, :], h[:, k, :], following)
-            if k > 0:
-                following -= h[:, k - 1, :]
-        h *= self._scale
+        with np.errstate(all="ignore"):  # degrees that a narrow axis does not need may overflow
+            for k in range(degrees - 1):
+                following = h[:, k + 1, :]
+                library.multiply(powers[:, k, :], h[:, k, :], following)
+                if k > 0:
+                    following -= h[:, k - 1, :]
+            h *= self._scale
         return h
 
     def products(self, f: Array, out: Array) -> Array:

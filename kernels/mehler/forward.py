@@ -5,9 +5,10 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import Any
 
-from pn_gpu.kernels.mehler.arrays import Library, Product, slices, total
+from pn_gpu.kernels.mehler.arrays import Library, Product, total
 from pn_gpu.kernels.mehler.expansion import Approximation
 from pn_gpu.kernels.mehler.factor import Panel, Panels, make_factors
+from pn_gpu.kernels.numpy.tiles import even_slices
 from pn_gpu.kernels.potentials import Potential
 
 Array = Any
@@ -69,7 +70,7 @@ def _projections(library: Library, x: Array, panel: Panel) -> list[Product]:
             library.xp.matrix_transpose(x_part[:, where]),
             library.empty(count, x.shape[0], dtype=library.product_dtype),
         )
-        for where in slices(0, width, -(-width // share))
+        for where in even_slices(width, share)
     ]
 
 

@@ -22,9 +22,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pn_gpu.kernels.mehler.arrays import CHUNK_VALUES, Library, slices
+from pn_gpu.kernels.mehler.arrays import CHUNK_VALUES, Library
 from pn_gpu.kernels.mehler.expansion import Expansion, make_expansion, ranked_degrees
 from pn_gpu.kernels.mehler.features import NodeFeatures
+from pn_gpu.kernels.numpy.tiles import tile_slices
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -124,12 +125,14 @@ def remainder(expansion: Expansion, nodes: Nodes) -> Remainder:
         nodes.v, np.empty(count), np.empty(count), np.empty((count, dim * int(in_shell.sum())), np.float32)
     )
 
-    for chunk in slices(0, count, max(CHUNK_VALUES // wider.num_features, 1)):
+    def measure(chunk: slice) -> None:
         phi = features.features(features.coordinates(library.columns(nodes.r[chunk]), chunk))
         psi = phi[in_shell]
         result.rest[chunk] = 1 - library.sum_of_products(phi, phi)
         result.e[chunk] = result.rest[chunk] + library.sum_of_products(psi, psi)
         result.shell[chunk] = shell_values(psi, nodes.v[chunk])
+
+    library.map(measure, tile_slices(count, max(CHUNK_VALUES // wider.num_features, 1)))
     np.clip(result.e, ROUNDING, 1, out=result.e)
     np.clip(result.rest, ROUNDING, 1, out=result.rest)
     return result

@@ -18,7 +18,7 @@ from typing import TypeVar
 import numpy as np
 from threadpoolctl import LibController, ThreadpoolController
 
-from pn_gpu.kernels.numpy.tiles import BLAS_SERIAL_WORK, GROUPS_PER_THREAD, SERIAL_WORK, tile_slices
+from pn_gpu.kernels.numpy.tiles import BLAS_SERIAL_WORK, GROUPS_PER_THREAD, SERIAL_WORK, even_slices
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -53,7 +53,7 @@ def share_out(length: int, tile: int, work: int) -> list[list[slice]]:
     """
     threads = num_threads() if work >= SERIAL_WORK else 1
     count = max(-(-length // tile), threads)
-    tiles = tile_slices(length, max(1, -(-length // count)))
+    tiles = even_slices(length, count)
     size = max(1, -(-len(tiles) // (threads * GROUPS_PER_THREAD if threads > 1 else 1)))
     return [tiles[start : start + size] for start in range(0, len(tiles), size)]
 

@@ -40,6 +40,11 @@ def tile_slices(length: int, tile: int) -> list[slice]:
     return [slice(start, min(start + tile, length)) for start in range(0, length, tile)]
 
 
+def even_slices(length: int, count: int) -> list[slice]:
+    """About ``count`` slices of one length, but for the last, that cover ``range(length)``."""
+    return tile_slices(length, max(1, -(-length // max(count, 1))))
+
+
 def strip_slices(height: int, width: int, dtype: np.dtype[np.generic]) -> list[slice]:
     """Slices over the rows of a tile of ``height`` x ``width`` into strips of about `STRIP_BYTES`."""
     return tile_slices(height, max(1, STRIP_BYTES // (width * dtype.itemsize)))

@@ -87,8 +87,6 @@ def decide(
 def follow(plan: Plan, found: Found, like: Array, batch: int, costs: Costs) -> Plan:
     """``plan`` for the same layer with its particles moved: what was ``found`` for its expansion there."""
     num_in, num_out, _, dim = plan.sizes
-    left_out = len(found.approximation.outside_in), len(found.approximation.outside_out)
-    features = found.approximation.expansion.num_features
     return Plan(
         method="mehler",
         requested=plan.requested,
@@ -102,7 +100,7 @@ def follow(plan: Plan, found: Found, like: Array, batch: int, costs: Costs) -> P
         estimate=found.estimate,
         certificate=found.certificate,
         neuron_bound=found.neuron_bound,
-        seconds=costs.mehler(batch, num_in, num_out, dim, features, *left_out),
+        seconds=costs.mehler(batch, num_in, num_out, dim, *found.approximation.size),
         direct_seconds=costs.direct(batch, num_in, num_out),
         workspace=_workspace(found.approximation, like, max(num_in, num_out), dim, batch),
         itemsize=plan.itemsize,
@@ -187,11 +185,8 @@ class _Layer:
         reason = "as asked for"
         if self.method == "auto":
             num_in, num_out, _, dim = self.sizes
-            left_out = len(found.approximation.outside_in), len(found.approximation.outside_out)
-            features = found.approximation.expansion.num_features
-            gain = costs.direct(self.batch, num_in, num_out) / costs.mehler(
-                self.batch, num_in, num_out, dim, features, *left_out
-            )
+            mehler_seconds = costs.mehler(self.batch, num_in, num_out, dim, *found.approximation.size)
+            gain = costs.direct(self.batch, num_in, num_out) / mehler_seconds
             reason = f"predicted to be {gain:.1f} times as fast as direct"
         plan = self.direct(reason, costs)
         return follow(plan, found, self.arrays[0], self.batch, costs)

@@ -87,7 +87,7 @@ class Plan:
         ]
         if self.approximation is not None:
             approximation = self.approximation
-            left_out = len(approximation.outside_in), len(approximation.outside_out)
+            _, *left_out = approximation.size
             rows += [
                 ("features P", str(self.features)),
                 ("exact particles", f"{left_out[0]} inputs, {left_out[1]} outputs"),

@@ -46,13 +46,57 @@ class Found(NamedTuple):
     neuron_bound: float
 
 
+class Problem(NamedTuple):
+    """What an expansion is wanted for.
+
+    Parameters
+    ----------
+    inputs, outputs : Nodes
+    rtol : float
+    norm : float
+        |W|_F.
+    cost : callable
+        ``cost(P, left-out inputs, left-out outputs)`` in seconds.
+    """
+
+    inputs: Nodes
+    outputs: Nodes
+    rtol: float
+    norm: float
+    cost: Callable[[int, int, int], float]
+
+    @property
+    def sides(self) -> tuple[Nodes, Nodes]:
+        """Both node sets."""
+        return self.inputs, self.outputs
+
+    def part(self, most: int) -> Problem:
+        """The problem of at most ``most`` particles of either node set; its cost is that of the whole."""
+        part_in, part_out = (Nodes(thin(side.r, most), thin(side.v, most)) for side in self.sides)
+        share_in, share_out = len(part_in.r) / len(self.inputs.r), len(part_out.r) / len(self.outputs.r)
+
+        def cost(features: int, outside_in: int, outside_out: int) -> float:
+            return self.cost(features, round(outside_in / share_in), round(outside_out / share_out))
+
+        # Of the part's own neurons and sums: the norm of the part of W that the picked particles span.
+        return Problem(part_in, part_out, self.rtol, self.norm * math.sqrt(share_in * share_out), cost)
+
+    def solve(self, expansion: Expansion) -> Found | None:
+        """``expansion`` and the particles it must leave out; None if it does not keep the tolerance even so."""
+        found = approximate(expansion, self.inputs, self.outputs, self.rtol, self.norm)
+        return None if found is None or found.estimate > self.rtol else found
+
+    def price(self, found: Found) -> float:
+        """What it costs."""
+        return self.cost(*found.approximation.size)
+
+
 def find_approximation(
     inputs: Nodes, outputs: Nodes, rtol: float, most: int, cost: Callable[[int, int, int], float]
 ) -> Found | None:
     """The approximation of least ``cost(P, left-out inputs, left-out outputs)`` with at most ``most``
     features."""
-    rng = np.random.default_rng(0)
-    norm = samples.sampled_norm(inputs, outputs, SAMPLES, rng)
+    norm = samples.sampled_norm(inputs, outputs, SAMPLES, np.random.default_rng(0))
     most = min(most, MOST_FEATURES)
     if norm == 0 or most < 1:
         return None
@@ -61,68 +105,46 @@ def find_approximation(
         return None
     guess = normal_features(frame.rates, rtol / 4, most)
     count = most if guess is None else min(most, guess + guess // 4)
+    problem = Problem(inputs, outputs, rtol, norm, cost)
     while True:
-        candidates = _Candidates(frame, count, inputs, outputs, rtol, norm)
-        for features in _by_full_cost(candidates, inputs, outputs, rtol, norm, cost):
-            found = approximate(candidates.expansion(features), inputs, outputs, rtol, norm)
-            if found is not None and found.estimate <= rtol:
-                return _with_fewer_strays(found, candidates, inputs, outputs, rtol, norm, cost)
+        candidates = _Candidates(frame, count, problem)
+        for features in _by_full_cost(candidates, problem):
+            found = problem.solve(candidates.expansion(features))
+            if found is not None:
+                return _with_fewer_strays(found, candidates, problem)
         if count >= most:
             return None
         count = min(most, 2 * count)
 
 
-def _with_fewer_strays(
-    found: Found,
-    candidates: _Candidates,
-    inputs: Nodes,
-    outputs: Nodes,
-    rtol: float,
-    norm: float,
-    cost: Callable[[int, int, int], float],
-) -> Found:
+def _with_fewer_strays(found: Found, candidates: _Candidates, problem: Problem) -> Found:
     """``found``, or a larger expansion that costs less: of a million particles the part that was priced shows no
     stray."""
-
-    def price(found: Found) -> float:
-        left_out = len(found.approximation.outside_in), len(found.approximation.outside_out)
-        return cost(found.approximation.expansion.num_features, *left_out)
-
-    if max(len(inputs.r), len(outputs.r)) <= PART:
+    if max(len(side.r) for side in problem.sides) <= PART:
         return found
     tried = found.approximation.expansion.num_features
     for size in candidates.sizes:
-        if size < GROWTH_STEP * tried or cost(size, 0, 0) > WORTHWHILE * price(found):
+        if size < GROWTH_STEP * tried or problem.cost(size, 0, 0) > WORTHWHILE * problem.price(found):
             continue
         tried = size
-        other = approximate(candidates.expansion(size), inputs, outputs, rtol, norm)
-        if other is not None and other.estimate <= rtol and price(other) < price(found):
+        other = problem.solve(candidates.expansion(size))
+        if other is not None and problem.price(other) < problem.price(found):
             found = other
     return found
 
 
-def _by_full_cost(
-    candidates: _Candidates,
-    inputs: Nodes,
-    outputs: Nodes,
-    rtol: float,
-    norm: float,
-    cost: Callable[[int, int, int], float],
-) -> list[int]:
+def _by_full_cost(candidates: _Candidates, problem: Problem) -> list[int]:
     """Sizes to try, best first: rare strays do not show in the small part of the particles that candidates look at."""
-    sizes = candidates.by_cost(cost)
-    part_in, part_out = (Nodes(thin(s.r, PART), thin(s.v, PART)) for s in (inputs, outputs))
-    share_in, share_out = len(part_in.r) / len(inputs.r), len(part_out.r) / len(outputs.r)
+    sizes, part = candidates.by_cost(), problem.part(PART)
     priced: list[tuple[float, int]] = []
     for size in sorted(size for size in sizes if size >= sizes[0]):
         if priced and size > 1.3 * min(priced)[1]:
             break
-        found = approximate(candidates.expansion(size), part_in, part_out, rtol, norm * math.sqrt(share_in * share_out))
-        if found is None or found.estimate > rtol:
+        found = part.solve(candidates.expansion(size))
+        if found is None:
             continue
-        left_out = len(found.approximation.outside_in), len(found.approximation.outside_out)
-        priced.append((cost(size, round(left_out[0] / share_in), round(left_out[1] / share_out)), size))
-        if not any(left_out):
+        priced.append((part.price(found), size))
+        if not any(found.approximation.size[1:]):
             break
     first = [size for _, size in sorted(priced)]
     return first + [size for size in sorted(sizes) if size not in first]
@@ -184,32 +206,27 @@ def _neuron_limits(rtol: float, norm: float, num_in: int, num_out: int) -> tuple
 class _Candidates:
     """Expansions of growing size in one frame, compared on a part of the particles."""
 
-    def __init__(self, frame: Frame, count: int, inputs: Nodes, outputs: Nodes, rtol: float, norm: float) -> None:
-        self.frame, self.rtol = frame, rtol
+    def __init__(self, frame: Frame, count: int, problem: Problem) -> None:
+        self.frame, self.part = frame, problem.part(SUBSAMPLE)
         self._known_outside: dict[int, tuple[Array, Array]] = {}
         self.degrees, weights = ranked_degrees(frame.rates, count)
         steps = np.flatnonzero(np.diff(weights, append=np.inf) > 1e-9) + 1
         steps = steps[steps <= max(count, steps[0])]
         # Sizes 10 % apart are as many as matter.
         self.sizes = [int(p) for k, p in enumerate(steps) if k == 0 or k == len(steps) - 1 or _is_step(steps, k)]
-        self.inputs, self.outputs = (Nodes(thin(s.r, SUBSAMPLE), thin(s.v, SUBSAMPLE)) for s in (inputs, outputs))
-        self.totals = len(inputs.r), len(outputs.r)
-        self.shares = tuple(len(s.r) / total for s, total in zip((self.inputs, self.outputs), self.totals, strict=True))
-        # Of the part's own neurons and sums: the norm of the part of W that the picked particles span.
-        self.norm = norm * math.sqrt(self.shares[0] * self.shares[1])
-        self._phi_in, self._phi_out = (self._features(s.r) for s in (self.inputs, self.outputs))  # [P, S]
+        self._phi_in, self._phi_out = (self._features(s.r) for s in self.part.sides)  # [P, S]
         self._e_in, self._e_out = (_missed(phi) for phi in (self._phi_in, self._phi_out))  # [P, S]
 
     def expansion(self, features: int) -> Expansion:
         """The expansion with the first ``features`` of the ranked degrees."""
         return make_expansion(self.frame.centre, self.frame.rotation, self.frame.rates, self.degrees[:features])
 
-    def by_cost(self, cost: Callable[[int, int, int], float]) -> list[int]:
+    def by_cost(self) -> list[int]:
         """Sizes that seem to keep the tolerance, cheapest first."""
         low, high = 0, len(self.sizes)
         while low < high:
             middle = (low + high) // 2
-            if self._error(middle) <= SAFETY * self.rtol:
+            if self._error(middle) <= SAFETY * self.part.rtol:
                 high = middle
             else:
                 low = middle + 1
@@ -219,8 +236,8 @@ class _Candidates:
                 break
             outside = self._outside(k)
             if max(mask.mean() for mask in outside) <= MOST_OUTSIDE:
-                counts = [round(mask.mean() * total) for mask, total in zip(outside, self.totals, strict=True)]
-                priced.append((cost(self.sizes[k], *counts), self.sizes[k]))
+                counts = (int(mask.sum()) for mask in outside)
+                priced.append((self.part.cost(self.sizes[k], *counts), self.sizes[k]))
         return [size for _, size in sorted(priced)]
 
     def _features(self, r: Array) -> Array:
@@ -235,9 +252,10 @@ class _Candidates:
         return self._known_outside[k]
 
     def _choose_outside(self, k: int) -> tuple[Array, Array]:
-        limits = _neuron_limits(self.rtol, self.norm, len(self.inputs.r), len(self.outputs.r))
-        missed_in = self._remainder(k, self.inputs.v, self._phi_in, self._e_in)
-        missed_out = self._remainder(k, self.outputs.v, self._phi_out, self._e_out)
+        inputs, outputs, rtol, norm, _ = self.part
+        limits = _neuron_limits(rtol, norm, len(inputs.r), len(outputs.r))
+        missed_in = self._remainder(k, inputs.v, self._phi_in, self._e_in)
+        missed_out = self._remainder(k, outputs.v, self._phi_out, self._e_out)
         return choose_outside(missed_in, missed_out, *limits)
 
     def _remainder(self, k: int, v: Array, phi: Array, e: Array) -> Remainder:
@@ -252,9 +270,9 @@ class _Candidates:
             return math.inf
         last = self.sizes[k] - 1
         e_in, e_out = np.where(outside_in, 0, self._e_in[last]), np.where(outside_out, 0, self._e_out[last])
-        rng = np.random.default_rng(2)
+        rng, part = np.random.default_rng(2), self.part
         expansion = self.expansion(self.sizes[k])
-        return samples.sampled_error(expansion, self.inputs, e_in, self.outputs, e_out, SAMPLES, rng) / self.norm
+        return samples.sampled_error(expansion, part.inputs, e_in, part.outputs, e_out, SAMPLES, rng) / part.norm
 
 
 def _missed(phi: Array) -> Array:

@@ -13,8 +13,8 @@ import pytest
 
 from pn_gpu.kernels import mehler, potentials
 from pn_gpu.kernels.mehler import Approximation, arrays
-from pn_gpu.kernels.mehler.arrays import slices
 from pn_gpu.kernels.mehler.expansion import make_expansion, rate
+from pn_gpu.kernels.numpy.tiles import even_slices
 from support import mehler as support
 from support import oracle
 
@@ -223,13 +223,12 @@ def test_products_in_16_bits_of_features_in_32(name: str) -> None:
         assert oracle.scaled_error(a.float().numpy(), b, c) < 4 * epsilon
 
 
-@pytest.mark.parametrize(("start", "stop", "size"), [(0, 10, 3), (5, 5, 4), (7, 8, 100), (0, 1000, 1), (3, 131, 64)])
-def test_slices_cover_a_range_the_longest_first(start: int, stop: int, size: int) -> None:
-    parts = slices(start, stop, size)
-    assert [k for part in parts for k in range(part.start, part.stop)] == list(range(start, stop))
-    lengths = [part.stop - part.start for part in parts]
-    assert all(length <= size for length in lengths)
-    assert not lengths or (lengths[0] == max(lengths) and max(lengths) - min(lengths) <= 1)
+@pytest.mark.parametrize(("length", "count"), [(10, 3), (0, 4), (8, 100), (1000, 1), (131, 4), (5, 0)])
+def test_even_slices_cover_a_range_in_about_as_many_parts(length: int, count: int) -> None:
+    parts = even_slices(length, count)
+    assert [k for part in parts for k in range(part.start, part.stop)] == list(range(length))
+    assert len(parts) <= max(count, 1)
+    assert len({part.stop - part.start for part in parts[:-1]}) <= 1
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
