@@ -9,11 +9,10 @@ python -m bench auto                                        widths 256 to 8192, 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 
 import pn_gpu as pn
 from bench.harness import add_save_option, interleave, ratio, report
-from bench.layers import Layer, random_layer
+from bench.layers import Layer, planned_step, random_layer
 
 HELP = "what method=auto costs beside direct, whatever it chooses"
 # "auto" may be this much slower before the benchmark says so.
@@ -39,9 +38,8 @@ def run(options: argparse.Namespace) -> None:
         for nodes in options.nodes:
             for spread in options.spreads:
                 for batch in options.batch:
-                    layer = random_layer(batch, nodes, nodes, dim)
-                    scaled = layer._replace(r_in=layer.r_in * (2 * spread), r_out=layer.r_out * (2 * spread))
-                    rows.append({"n": dim, "N=M": nodes, "s": spread, "B": batch, **_measure(scaled, options.seconds)})
+                    layer = random_layer(batch, nodes, nodes, dim, spread=spread)
+                    rows.append({"n": dim, "N=M": nodes, "s": spread, "B": batch, **_measure(layer, options.seconds)})
     report("training step by auto / training step by direct", rows, options.save)
     slow = [row for row in rows if row["ratio"] > ALLOWED]
     print(f"  {len(slow)} of {len(rows)} layers are more than {ALLOWED - 1:.0%} slower by auto than by direct")
@@ -49,17 +47,8 @@ def run(options: argparse.Namespace) -> None:
 
 def _measure(layer: Layer, seconds: float) -> dict[str, object]:
     planners = {name: pn.MethodPlanner(name) for name in ("direct", "auto")}
-    steps = {name: _step(layer, planner) for name, planner in planners.items()}
+    steps = {name: planned_step(layer, planner) for name, planner in planners.items()}
     times = interleave(steps, seconds)
     chosen = planners["auto"].current
     assert chosen is not None
     return {"chosen": chosen.method, "features": chosen.features, **ratio(times["auto"], times["direct"])}
-
-
-def _step(layer: Layer, planner: pn.MethodPlanner) -> Callable[[], object]:
-    def step() -> object:
-        plan = planner.plan(len(layer.x), *layer.particles)
-        pn.particle_linear(layer.x, *layer.particles, layer.bias, method=plan)
-        return pn.particle_linear_backward(layer.dz, layer.x, *layer.particles, method=plan)
-
-    return step

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import pn_gpu as pn
-from bench.harness import MB, RESULTS, report, resident_peak, traced_peak
+from bench.harness import MB, RESULTS, new_figure, report, resident_peak, save_picture, traced_peak
 from pn_gpu.footprint import Footprint, dense_footprint, particle_footprint
 from pn_gpu.model.network import Network
 
@@ -164,15 +164,10 @@ def _action(phase: str, network: Network, batch: int) -> Callable[[], tuple[()]]
 
 def draw(rows: Sequence[Mapping[str, Any]], name: str) -> None:
     """Bytes of the training peak against the width: lines are the formula, points were measured."""
-    try:
-        import matplotlib
-    except ImportError:
-        print("no picture: matplotlib is not installed (pip install matplotlib)")
+    figure = new_figure(7.6, 5.2)
+    if figure is None:
         return
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7.6, 5.2), layout="constrained")
+    axes = figure.subplots()
     for (network, dim), colour in COLOURS.items():
         own = [row for row in rows if row["network"] == network and row["n"] == (dim or "")]
         if not own:
@@ -196,8 +191,4 @@ def draw(rows: Sequence[Mapping[str, Any]], name: str) -> None:
     axes.set_title(f"One layer and Adam, float32, batch {rows[0]['B']}, CPU", fontsize=10)
     axes.grid(True, which="major", alpha=0.3)
     axes.legend(frameon=False, fontsize=8)
-    for suffix in ("png", "svg"):
-        metadata = {"Date": None} if suffix == "svg" else None
-        figure.savefig(RESULTS / f"{name}.{suffix}", dpi=150, metadata=metadata)
-    plt.close(figure)
-    print(f"written: bench/results/{name}.png and .svg")
+    save_picture(figure, RESULTS / name)

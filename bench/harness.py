@@ -1,19 +1,21 @@
-"""What the benchmarks share: interleaved timing, peak memory, a description of the machine, tables and CSV."""
+"""What the benchmarks share: interleaved timing, peak memory, a description of the machine, tables and pictures."""
 
 from __future__ import annotations
 
 import argparse
 import csv
 import platform
-import resource
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from pn_gpu.files import replacing
 from pn_gpu.kernels.numpy.threads import num_threads
 
 RESULTS = Path(__file__).parent / "results"
@@ -85,9 +87,9 @@ def resident_peak(function: Callable[[], int]) -> float:
     It sees the memory of any library. Call it in a fresh process: freed memory that is used again does not show.
     """
     reset_peak()
-    before = _peak_bytes()
+    before = peak_bytes()
     kept = function()
-    return (_peak_bytes() - before - kept) / MB
+    return (peak_bytes() - before - kept) / MB
 
 
 def reset_peak() -> None:
@@ -98,12 +100,16 @@ def reset_peak() -> None:
         return
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
+    """Most resident memory that this process has held."""
     try:
         status = Path("/proc/self/status").read_text().splitlines()
         return 1024 * next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
     except (OSError, StopIteration):
-        return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        import resource  # Windows has none
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def machine() -> dict[str, object]:
@@ -138,14 +144,46 @@ def report(title: str, rows: Sequence[Row], save: str | None = None) -> None:
     widths = [max(len(line[k]) for line in [columns, *cells]) for k in range(len(columns))]
     for line in [columns, *cells]:
         print("  " + "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)))
-    print("  " + ", ".join(f"{key} {value}" for key, value in machine().items()))
+    print_row(machine())
     if save is not None:
         RESULTS.mkdir(exist_ok=True)
-        with (RESULTS / f"{save}.csv").open("w", newline="") as file:
+        path = RESULTS / f"{save}.csv"
+        with path.open("w", newline="") as file:
             writer = csv.DictWriter(file, [*columns, *machine()], lineterminator="\n")
             writer.writeheader()
             writer.writerows([{**row, **machine()} for row in rows])
+        print(f"written: {path}")
+
+
+def print_row(row: Row) -> None:
+    """One row by itself, at once: to see how far a long table has come."""
+    print("  " + ", ".join(f"{key} {_text(value)}" for key, value in row.items()), flush=True)
 
 
 def _text(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.3g}" if 0 < abs(value) < 0.1 else f"{value:.3f}"
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure of matplotlib, in inches; None where that is not installed, and a word about it."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        print("no picture: matplotlib is not installed (pip install matplotlib)")
+        return None
+    # Made without pyplot, a figure asks for no window system and is gone when it is let go.
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save_picture(figure: Any, path: Path) -> None:
+    """Write ``figure`` as PATH.png and PATH.svg; the same figure gives the same bytes."""
+    from matplotlib import rc_context
+
+    # Without a salt the ids in an SVG are random; with fonttype "none" its letters stay text.
+    with rc_context({"svg.hashsalt": path.name, "svg.fonttype": "none"}):
+        for suffix, metadata in (("png", {}), ("svg", {"Date": None})):
+            with replacing(path.with_name(f"{path.name}.{suffix}")) as temporary:
+                figure.savefig(temporary, format=suffix, dpi=150, metadata=metadata)
+    print(f"written: {path}.png and .svg")

@@ -8,19 +8,16 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.layers import Layer
+from bench.layers import Layer, Step
 
 Tensor = Any
-# The gradients of z, under the names of `pn_gpu.OperatorGradient`.
-Step = Callable[[], Mapping[str, Any]]
 GRADIENTS = ("dx", "dr_in", "dv_in", "dr_out", "dv_out", "dbias")
-NO_TORCH = "torch is not installed (pip install torch)"
 
 
 class Rival(NamedTuple):
@@ -43,7 +40,7 @@ class Rival(NamedTuple):
 
 def rivals(compiled: bool = True) -> dict[str, Rival]:
     """All rivals by name, those that cannot run here too; without ``compiled``, none under torch.compile."""
-    no_torch = "" if is_installed("torch") else NO_TORCH
+    no_torch = why_no_torch()
     found: dict[str, Rival] = {}
     for name, linear in (("torch expanded", expanded_linear), ("torch cdist", cdist_linear)):
         found[name] = Rival(partial(autograd_step, linear=linear), no_torch)
@@ -57,6 +54,11 @@ def rivals(compiled: bool = True) -> dict[str, Rival]:
 def is_installed(package: str) -> bool:
     """Whether a package can be found; it is not imported."""
     return importlib.util.find_spec(package) is not None
+
+
+def why_no_torch() -> str:
+    """Why torch cannot run here; empty if it can."""
+    return "" if is_installed("torch") else "torch is not installed (pip install torch)"
 
 
 def _why_no_keops() -> str:

@@ -24,8 +24,8 @@ import numpy as np
 
 import pn_gpu as pn
 from bench.harness import MB, add_save_option, interleave, ratio, report, resident_peak
-from bench.layers import Layer, random_layer
-from bench.rivals import Rival, Step, rivals, stored_weight_gradients
+from bench.layers import Layer, Step, planned_step, random_layer
+from bench.rivals import Rival, rivals, stored_weight_gradients
 
 HELP = "a training step beside plain torch, KeOps and nn.Linear"
 OURS, OURS_AUTO = "pn_gpu direct", "pn_gpu auto"
@@ -134,14 +134,7 @@ def _row(name: str, times: Mapping[str, np.ndarray], peaks: Mapping[str, float])
 
 
 def _our_step(layer: Layer, method: str) -> Step:
-    planner = pn.MethodPlanner(method)
-
-    def step() -> dict[str, np.ndarray]:
-        plan = planner.plan(len(layer.x), *layer.particles)
-        pn.particle_linear(layer.x, *layer.particles, layer.bias, method=plan)
-        return pn.particle_linear_backward(layer.dz, layer.x, *layer.particles, method=plan)._asdict()
-
-    return step
+    return planned_step(layer, pn.MethodPlanner(method))
 
 
 def _peak(rival: Rival, layer: Layer, dim: int) -> float:

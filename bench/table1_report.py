@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.harness import new_figure, save_picture
 from bench.table1_results import Result
 from pn_gpu.files import replacing
 
@@ -234,16 +235,12 @@ MARKERS = {"n = 2": ("o", "#1b7837"), "n = 3": ("s", "#2166ac"), "MLP": ("^", "#
 
 
 def _draw(sections: list[tuple[str, list[Summary]]], folder: Path) -> None:
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.5, 4.8 * len(sections)), layout="constrained")
+    figure = new_figure(7.5, 4.8 * len(sections))
+    if figure is None:
+        return
     for axes, (title, summaries) in zip(figure.subplots(len(sections), squeeze=False)[:, 0], sections, strict=True):
         _draw_section(axes, title, summaries)
-    with rc_context({"svg.hashsalt": "table1", "svg.fonttype": "none"}):
-        for suffix, metadata in ((".png", {}), (".svg", {"Date": None})):
-            with replacing(folder / f"table1{suffix}") as temporary:
-                figure.savefig(temporary, format=suffix[1:], dpi=130, metadata=metadata)
+    save_picture(figure, folder / "table1")
 
 
 def _draw_section(axes: Any, title: str, summaries: list[Summary]) -> None:

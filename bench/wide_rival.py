@@ -1,46 +1,28 @@
-"""The same expansion as anyone would write it in torch: features, two products, gradients by autograd."""
+"""The same expansion as anyone would write it in torch: features and two products, for autograd to differentiate."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
-
-import numpy as np
 
 from pn_gpu.kernels.mehler import Expansion
 
-Array = np.ndarray
+Tensor = Any
 
 
-def make_step(
-    x: Array, particles: tuple[Array, ...], bias: Array, dz: Array, expansion: Expansion
-) -> Callable[[], list[Any]] | str:
-    """A training step that returns z and the gradients of x, the particles and the bias; or why there is none.
-
-    It computes every particle by the expansion, those too that pn_gpu computes exactly.
-    """
-    try:
-        import torch
-    except ImportError as error:
-        return f"torch is not installed ({error})"
-    leaves = [torch.from_numpy(a).requires_grad_() for a in (x, *particles, bias)]
-    upstream = torch.from_numpy(dz)
-
-    def step() -> list[Any]:
-        x, r_in, v_in, r_out, v_out, bias = leaves
-        z = (x @ _factor(r_in, v_in, expansion)) @ _factor(r_out, v_out, expansion).T + bias
-        return [z, *torch.autograd.grad(z, leaves, upstream)]
-
-    return step
+def linear(
+    x: Tensor, r_in: Tensor, v_in: Tensor, r_out: Tensor, v_out: Tensor, bias: Tensor, expansion: Expansion
+) -> Tensor:
+    """z by the expansion for every particle, those too that pn_gpu computes exactly."""
+    return (x @ _factor(r_in, v_in, expansion)) @ _factor(r_out, v_out, expansion).T + bias
 
 
-def _factor(r: Any, v: Any, expansion: Expansion) -> Any:
+def _factor(r: Tensor, v: Tensor, expansion: Expansion) -> Tensor:
     """A [N, d P]: v_d Phi_a."""
     return (v[:, :, None] * _features(r, expansion)[:, None, :]).flatten(1)
 
 
-def _features(r: Any, expansion: Expansion) -> Any:
+def _features(r: Tensor, expansion: Expansion) -> Tensor:
     """Phi [N, P]."""
     import torch
 
@@ -53,7 +35,7 @@ def _features(r: Any, expansion: Expansion) -> Any:
     return product
 
 
-def _hermite(u: Any, t: float, length: int) -> Any:
+def _hermite(u: Tensor, t: float, length: int) -> Tensor:
     """f_k(u): [N, K]."""
     import torch
 

@@ -12,7 +12,7 @@ from pn_gpu.kernels.potentials import register as register_potential
 from pn_gpu.model.dense_network import DenseNetwork
 from pn_gpu.model.particle_network import ParticleNetwork
 from pn_gpu.model.penalties import L2, Repulsion
-from pn_gpu.operator import dense_weight, particle_linear, particle_linear_backward
+from pn_gpu.operator import dense_weight, particle_linear, particle_linear_backward, particle_linear_vjp
 from pn_gpu.planning import ApproximationError, Costs, MethodPlanner, Plan, approximation_error, plan
 from pn_gpu.storage import load
 from pn_gpu.training.callbacks import Callback, EarlyStopping
@@ -55,6 +55,7 @@ __all__ = [
     "load",
     "particle_linear",
     "particle_linear_backward",
+    "particle_linear_vjp",
     "plan",
     "register_potential",
 ]

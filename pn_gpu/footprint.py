@@ -17,14 +17,13 @@ from typing import Any
 import numpy as np
 
 from pn_gpu.checks import check_choice, check_flag, check_integer
-from pn_gpu.kernels.numpy.threads import num_threads, share_out
-from pn_gpu.kernels.numpy.tiles import BACKWARD_TILE, BATCH_TILE, FORWARD_TILE, layer_work
 from pn_gpu.model.dense_network import DenseNetwork
 from pn_gpu.model.network import DTYPES, Network
 from pn_gpu.model.node_models import get_node_model
 from pn_gpu.model.particle_network import ParticleNetwork
 from pn_gpu.storage import METADATA_KEY, network_metadata
 from pn_gpu.training.optimizers import SGD, Adagrad, Adam, Optimizer, RMSProp, Rprop
+from pn_gpu.workspace import backward_elements, forward_elements, kept_elements
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -135,9 +134,12 @@ def particle_footprint(
         particle_shapes(sizes, dim, model, shared),
         batch_size,
         optimizer,
-        forward=[_tables(*layer, dim, num_dipole) for layer in pairwise(sizes)],
-        backward=[_particle_backward(batch_size, *layer, dim, num_dipole) for layer in pairwise(sizes)],
-        scratch=(_kept_scratch(sizes, batch_size, False), _kept_scratch(sizes, batch_size, True)),
+        forward=[forward_elements(*layer, dim, num_dipole) for layer in pairwise(sizes)],
+        backward=[backward_elements(batch_size, *layer, dim, num_dipole) for layer in pairwise(sizes)],
+        scratch=(
+            kept_elements(sizes, batch_size, training=False),
+            kept_elements(sizes, batch_size, training=True),
+        ),
     )
 
 
@@ -256,46 +258,6 @@ def get_optimizer(optimizer: str | Optimizer) -> Optimizer:
     if isinstance(optimizer, Optimizer):
         return optimizer
     return OPTIMIZERS[check_choice("optimizer", optimizer, OPTIMIZERS)]
-
-
-def _particle_backward(batch: int, n_in: int, n_out: int, dim: int, num_dipole: int) -> int:
-    """Elements that the backward of one layer takes beside what the threads keep: tables, sums, and tiles of dz."""
-    groups = share_out(n_in, BACKWARD_TILE[0], layer_work(batch, n_in, n_out))
-    width, rows = min(n_out, BACKWARD_TILE[1]), min(batch, BATCH_TILE)
-    copied = rows * n_out if n_out > width else 0  # dz by tiles; a single tile is dz itself
-    moments = num_dipole * (dim + 1)
-    sums = 2 * (n_in + n_out) * moments + len(groups) * n_out * moments
-    return sums + copied + _tables(n_in, n_out, dim, num_dipole)
-
-
-def _kept_scratch(sizes: Sequence[int], batch: int, training: bool) -> int:
-    """Elements of the tiles that the threads keep from call to call: for every purpose, its largest (see `scratch`)."""
-    rows = min(batch, BATCH_TILE)
-    largest: dict[str, int] = {}
-    for n_in, n_out in pairwise(sizes):
-        work = layer_work(batch, n_in, n_out)
-        groups = share_out(n_out, FORWARD_TILE[1], work)
-        width = _largest_tile(groups)
-        tile = min(n_in, FORWARD_TILE[0]) * width
-        needs = [{"weights": tile, "products": tile, "total": rows * width, "partial": rows * width}]
-        if training:
-            groups = share_out(n_in, BACKWARD_TILE[0], work)
-            height = _largest_tile(groups)
-            tile = height * min(n_out, BACKWARD_TILE[1])
-            tiles = dict.fromkeys(("values", "products", "spare"), tile)
-            needs.append(tiles | dict.fromkeys(("inputs", "total", "partial"), rows * height))
-        for need in needs:
-            largest = {name: max(largest.get(name, 0), need.get(name, 0)) for name in largest | need}
-    return num_threads() * sum(largest.values())
-
-
-def _tables(n_in: int, n_out: int, dim: int, num_dipole: int) -> int:
-    """Centred positions, the two tables of squared distances, and the dipoles by columns."""
-    return (n_in + n_out) * (dim + dim + 2) + n_out * num_dipole
-
-
-def _largest_tile(groups: list[list[slice]]) -> int:
-    return max(tile.stop - tile.start for group in groups for tile in group)
 
 
 def _file_size(small: Network, sizes: Sequence[int], shapes: Shapes, width: int) -> int:

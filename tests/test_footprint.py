@@ -15,20 +15,10 @@ from pn_gpu.footprint import (
     particle_footprint,
     particle_shapes,
 )
-from pn_gpu.kernels.numpy import scratch
-from pn_gpu.kernels.numpy.threads import num_threads
+from pn_gpu.kernels.numpy import recycle, scratch
 from pn_gpu.model.counts import count_dense_parameters, count_particle_parameters
 
 SHAPES = ([784, 10], [784, 512, 10], [300, 900, 200, 20])
-
-
-@pytest.fixture
-def one_thread(monkeypatch):
-    """How many threads hold a tile at the same moment is chance; one always does."""
-    monkeypatch.setenv("PN_GPU_NUM_THREADS", "1")
-    num_threads.cache_clear()
-    yield
-    num_threads.cache_clear()
 
 
 def traced_peak(action):
@@ -43,9 +33,10 @@ def traced_peak(action):
         tracemalloc.stop()
 
 
-def forget_scratch():
-    """Let the tiles that this thread keeps be allocated, and measured, anew."""
+def forget_memory():
+    """Let the tiles that this thread keeps, and results that wait for another use, be allocated and measured anew."""
     vars(scratch._own).clear()
+    recycle._waiting.clear()
 
 
 def make(kind, sizes, **options):
@@ -119,9 +110,9 @@ def test_peaks_as_measured(one_thread, kind, sizes, batch_size):
         network.fit(x, y, epochs=1, batch_size=batch_size, optimizer=pn.Adam(0.001), progress=False, seed=0)
 
     train()  # once before, so that imports and caches are not measured
-    forget_scratch()
+    forget_memory()
     training = footprint.parameters + traced_peak(train)
-    forget_scratch()
+    forget_memory()
     inference = footprint.parameters + traced_peak(lambda: network.predict_proba(x[:batch_size], batch_size))
     small = 50_000
     assert footprint.training_peak == pytest.approx(training, rel=0.06, abs=small)

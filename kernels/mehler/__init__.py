@@ -21,11 +21,12 @@ expansion; their exact weights are further columns of A and C.
 
 ``forward(x, r_in, v_in, r_out, v_out, bias, potential, approximation)`` and
 ``backward(dz, x, r_in, v_in, r_out, v_out, potential, need_dx, need_particles, approximation)`` take arrays of
-any library of the array API standard; the potential is the Gaussian.
+any library of the array API standard; the potential is the Gaussian. ``forward_with_residuals`` returns z and what
+``backward(..., residuals=...)`` need not compute again.
 """
 
 from pn_gpu.kernels.mehler.backward import backward
 from pn_gpu.kernels.mehler.expansion import Approximation, Expansion
-from pn_gpu.kernels.mehler.forward import forward
+from pn_gpu.kernels.mehler.forward import Residuals, forward, forward_with_residuals
 
-__all__ = ["Approximation", "Expansion", "backward", "forward"]
+__all__ = ["Approximation", "Expansion", "Residuals", "backward", "forward", "forward_with_residuals"]

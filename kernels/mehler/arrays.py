@@ -7,41 +7,27 @@ standard get the same result by assignment.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import array_api_compat as compat
 import numpy as np
 
+from pn_gpu.kernels.numpy.recycle import recycled
 from pn_gpu.kernels.numpy.scratch import scratch
 from pn_gpu.kernels.numpy.threads import num_threads, parallel_map
-from pn_gpu.kernels.numpy.tiles import BLAS_SERIAL_WORK, even_slices
+from pn_gpu.kernels.numpy.tiles import BLAS_SERIAL_WORK, GROUPS_PER_THREAD, even_slices
 
 Array = Any
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Values of a factor that are made before its product is taken: a long product is worth handing to the threads.
-PANEL_VALUES, SHORTEST_PANEL = 1 << 20, 4096
-# Features that a thread makes at once. Shorter calls of NumPy are slower on two threads than on one, which wait for
-# each other's hold of the interpreter; and what is gained by staying in the cache is less.
-CHUNK_VALUES = 1 << 16
-# Multiply-adds of products below which the caller's thread does them alone.
+# Values of a factor's rows that a thread makes, multiplies and pulls back at once. Shorter calls of NumPy are slower on
+# two threads than on one, which wait for each other's hold of the interpreter; longer ones leave the cache.
+BLOCK_VALUES, SHORTEST_BLOCK = 1 << 20, 1 << 9
+# Multiply-adds of products below which the caller's thread does all alone.
 LEAST_WORK = 1 << 24
-
-
-class Product(NamedTuple):
-    """A product to be written: ``out[...] = a @ b``; ``out`` may be a view of some columns."""
-
-    a: Array
-    b: Array
-    out: Array
-
-    @property
-    def work(self) -> int:
-        """Multiply-adds."""
-        return self.a.shape[0] * self.a.shape[1] * self.b.shape[1]
 
 
 class Library:
@@ -71,6 +57,12 @@ class Library:
     def empty(self, *shape: int, dtype: Any = None) -> Array:
         """Uninitialised memory on the device."""
         return self.xp.empty(shape, dtype=dtype or self.dtype, device=self.device)
+
+    def lasting(self, *shape: int, dtype: Any = None) -> Array:
+        """Uninitialised memory for something large that is dropped before long, to be used again then."""
+        if self.is_numpy:
+            return recycled(shape, np.dtype(dtype or self.dtype))
+        return self.empty(*shape, dtype=dtype)
 
     def zeros(self, *shape: int, dtype: Any = None) -> Array:
         """Zeros on the device."""
@@ -112,28 +104,12 @@ class Library:
         """exp(a), in place where the library can."""
         return self.xp.exp(a, out=a) if self._takes_out else self.xp.exp(a)
 
-    def share(self, work: int) -> int:
-        """How many threads take part in products of so many multiply-adds."""
-        return num_threads() if self.is_numpy and work >= LEAST_WORK else 1
-
-    def compute(self, products: list[Product]) -> None:
-        """Write all products; NumPy deals them out to the threads."""
-        if self.is_numpy:
-            work = sum(product.work for product in products)
-            parallel_map(lambda p: np.matmul(p.a, p.b, out=p.out), products, work)
-            return
-        for a, b, out in products:
-            if self._takes_out and a.dtype == out.dtype:
-                self.xp.matmul(a, b, out=out)
-            else:
-                out[...] = self.cast(a @ b, out.dtype)
-
-    def by_columns(self, *products: Product) -> list[Product]:
-        """The products, each cut into columns for the threads."""
-        share = self.share(sum(product.work for product in products))
-        return [
-            Product(a, b[:, where], out[:, where]) for a, b, out in products for where in even_slices(b.shape[1], share)
-        ]
+    def matmul(self, a: Array, b: Array, out: Array) -> None:
+        """``out[...] = a @ b``."""
+        if self._takes_out and a.dtype == out.dtype:
+            self.xp.matmul(a, b, out=out)
+        else:
+            out[...] = self.cast(a @ b, out.dtype)
 
     def take_rows(self, a: Array, rows: Array, out: Array) -> Array:
         """Rows of ``a`` [P, BN]; NumPy copies them to ``out``."""
@@ -182,31 +158,30 @@ class Library:
         """Memory that is this thread's own until it asks for the same purpose again: fresh pages cost much."""
         return scratch(purpose, shape, self.dtype) if self.is_numpy else self.empty(*shape)
 
-    def panels(self, length: int, rows: int, values: int, budget: int) -> list[slice]:
-        """Slices that cover ``range(length)`` for factors of ``rows`` rows; a particle takes ``values`` values in all.
+    def groups(self, length: int, rows: int, values: int, batch: int, budget: int) -> list[list[slice]]:
+        """Blocks that cover ``range(length)``, in groups that threads take one at a time.
 
-        Both node sets together stay within ``budget`` bytes.
+        A particle has ``rows`` rows, which are multiplied with ``batch`` rows of x, and takes ``values`` values in all;
+        the blocks in hand stay within ``budget`` bytes.
         """
-        size = budget // (2 * values * self.itemsize)
+        threads = num_threads() if self.is_numpy and length * rows * batch >= LEAST_WORK else 1
+        size = budget // (threads * values * self.itemsize)
         if self.is_numpy:
-            size = min(size, max(PANEL_VALUES // rows, SHORTEST_PANEL))
-        return even_slices(length, -(-length // max(size, 1)))
+            size = min(size, max(BLOCK_VALUES // rows, SHORTEST_BLOCK))
+        count = -(-length // (threads * max(size, 1)))
+        blocks = even_slices(length, threads * count)
+        return [blocks[group] for group in even_slices(len(blocks), threads * GROUPS_PER_THREAD)]
 
-    def chunks(self, length: int, features: int) -> list[slice]:
-        """Slices that cover ``range(length)``, one for every thread that is worth its start."""
-        share = min(num_threads(), length * features // CHUNK_VALUES) if self.is_numpy else 1
-        return even_slices(length, share)
-
-    def map(self, function: Callable[[Item], Result], chunks: list[Item]) -> list[Result]:
-        """The function of every chunk; NumPy deals them out to the threads, with BLAS held to one."""
+    def map(self, function: Callable[[Item], Result], items: list[Item]) -> list[Result]:
+        """The function of every item; NumPy deals them out to the threads, with BLAS held to one."""
         if self.is_numpy:
-            return parallel_map(function, chunks, BLAS_SERIAL_WORK)
-        return [function(chunk) for chunk in chunks]
+            return parallel_map(function, items, BLAS_SERIAL_WORK)
+        return [function(item) for item in items]
 
-
-def total(parts: Sequence[Array]) -> Array:
-    """The sum of ``parts``, in order; there is at least one."""
-    result = parts[0]
-    for part in parts[1:]:
-        result = result + part
-    return result
+    @staticmethod
+    def total(parts: Iterable[Array]) -> Array:
+        """The sum of ``parts``, in order, in the memory of the first; there is at least one."""
+        first, *others = parts
+        for part in others:
+            first += part
+        return first

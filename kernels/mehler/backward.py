@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import zip_longest
 from typing import Any
 
 from pn_gpu.kernels.gradient import OperatorGradient
-from pn_gpu.kernels.mehler.arrays import Library, Product, total
+from pn_gpu.kernels.mehler.arrays import Library
 from pn_gpu.kernels.mehler.exact import Particles
 from pn_gpu.kernels.mehler.expansion import Approximation
-from pn_gpu.kernels.mehler.factor import Chunk, Factor, Panel, Panels, make_factors
-from pn_gpu.kernels.mehler.forward import FEATURE_BUDGET, expand, project
+from pn_gpu.kernels.mehler.factor import Block, Factor, make_factors
+from pn_gpu.kernels.mehler.forward import FEATURE_BUDGET, Residuals, project
 from pn_gpu.kernels.potentials import Potential
 
 Array = Any
@@ -28,74 +27,97 @@ def backward(
     need_particles: bool,
     approximation: Approximation,
     budget: int = FEATURE_BUDGET,
+    residuals: Residuals | None = None,
 ) -> OperatorGradient:
-    """Gradients for dz [B, M] and x [B, N], with the particles and the approximation of `forward`."""
+    """Gradients for dz [B, M] and x [B, N], with the particles and the approximation of `forward`.
+
+    ``residuals`` are those of `forward_with_residuals` for the same arguments; without them it computes them anew.
+    """
     library = Library(x, r_in)
-    inputs, outputs = make_factors(library, approximation, r_in, v_in, r_out, v_out)
-    dx = library.empty(*x.shape, dtype=library.product_dtype) if need_dx else None
-    if need_particles:
-        return _all_gradients(library, inputs, outputs, dz, x, dx, budget)
-    if dx is not None:
-        (dy,) = project(library, (dz, Panels(outputs, budget)))
-        for panel in Panels(inputs, budget):
-            library.compute(library.by_columns(expand(library, dy, panel, dx)))
-    return OperatorGradient(dx, None, None, None, None, library.xp.sum(dz, axis=0, dtype=dz.dtype))
-
-
-def _all_gradients(
-    library: Library, inputs: Factor, outputs: Factor, dz: Array, x: Array, dx: Array | None, budget: int
-) -> OperatorGradient:
-    panels_in, panels_out = Panels(inputs, budget), Panels(outputs, budget)
-    y, dy = project(library, (x, panels_in), (dz, panels_out))  # [R, B]
-    of_inputs, of_outputs = NodeGradient(inputs), NodeGradient(outputs)
-    dbias = library.empty(outputs.length, dtype=dz.dtype)
-    y = library.with_ones(y)  # for the bias
-    for panel_in, panel_out in zip_longest(panels_in, panels_out):
-        products = []
-        if panel_in is not None:
-            rows_in = Product(dy, x[:, panel_in.where], library.scratch("gradient of rows", *panel_in.rows.shape))
-            products += [rows_in] if dx is None else [rows_in, expand(library, dy, panel_in, dx)]
-        if panel_out is not None:
-            rows_out = Product(y, dz[:, panel_out.where], panel_out.memory)  # the rows themselves have done their work
-            products.append(rows_out)
-        library.compute(library.by_columns(*products))
-        if panel_in is not None:
-            of_inputs.add(panel_in, rows_in.out)
-        if panel_out is not None:
-            of_outputs.add(panel_out, rows_out.out)
-            dbias[panel_out.where] = library.cast(rows_out.out[-1, :], dz.dtype)
+    if residuals is None:
+        inputs, outputs = make_factors(library, approximation, r_in, v_in, r_out, v_out)
+    else:
+        inputs, outputs, _ = residuals
+    if not need_particles:
+        dx = _through_inputs(inputs, x, project(outputs, dz, budget), None, True, budget) if need_dx else None
+        return OperatorGradient(dx, None, None, None, None, library.xp.sum(dz, axis=0, dtype=dz.dtype))
+    y = project(inputs, x, budget) if residuals is None else residuals.projection
+    of_inputs, of_outputs = NodeGradient(inputs, x.dtype), NodeGradient(outputs, dz.dtype)
+    dy = _through_outputs(outputs, dz, library.with_ones(y), of_outputs, budget)
+    dx = _through_inputs(inputs, x, dy, of_inputs, need_dx, budget)
     of_inputs.add_left_out(of_outputs)
     of_outputs.add_left_out(of_inputs)
-    return OperatorGradient(dx, of_inputs.dr, of_inputs.dv, of_outputs.dr, of_outputs.dv, dbias)
+    return OperatorGradient(dx, of_inputs.dr, of_inputs.dv, of_outputs.dr, of_outputs.dv, of_outputs.dbias)
 
 
 class NodeGradient:
-    """The gradients of the particles of a node set, panel by panel.
+    """The gradients of the particles of a node set, block by block.
 
     Attributes
     ----------
     dr, dv : array, [N, n] and [N, d]
+    dbias : array, [N]
+        Where the factor is that of the outputs.
     """
 
-    def __init__(self, factor: Factor) -> None:
+    def __init__(self, factor: Factor, bias_dtype: Any) -> None:
         self._factor = factor
         self.dr, self.dv = (factor.library.empty(*a.shape, dtype=a.dtype) for a in (factor.r, factor.v))
-        self._of_others: list[Particles] = []
+        self.dbias = factor.library.empty(factor.length, dtype=bias_dtype)
+        self._of_others: dict[int, Particles] = {}
 
-    def add(self, panel: Panel, rows: Array) -> None:
-        """Fill in the particles of a panel, from the gradient [R, BP] of the factor's rows."""
-        factor, library = self._factor, self._factor.library
-
-        def fill(chunk: Chunk) -> Particles | None:
-            dr, dv, of_others = factor.pull_back(chunk, rows[:, chunk.part])
-            for columns, out in ((dr, self.dr), (dv, self.dv)):
-                out[chunk.where, :] = library.cast(library.xp.matrix_transpose(columns), out.dtype)
-            return of_others
-
-        self._of_others += [part for part in library.map(fill, panel.chunks) if part is not None]
+    def add(self, block: Block, y: Array, x: Array) -> None:
+        """Fill in the particles of a block, for y [R, B] of the other node set, or [R + 1, B] with ones, and x
+        [B, N]."""
+        factor, library, where = self._factor, self._factor.library, block.where
+        rows = library.scratch("gradient of rows", y.shape[0], block.phi.shape[1])
+        library.matmul(y, x[:, where], rows)
+        dr, dv, of_others = factor.pull_back(block, rows)
+        for columns, out in ((dr, self.dr), (dv, self.dv)):
+            out[where, :] = library.cast(library.xp.matrix_transpose(columns), out.dtype)
+        if y.shape[0] > factor.num_rows:
+            self.dbias[where] = library.cast(rows[-1, :], self.dbias.dtype)
+        if of_others is not None:
+            self._of_others[where.start] = of_others
 
     def add_left_out(self, other: NodeGradient) -> None:
         """Add what the weights that are with the ``other`` node set contribute to this one's left-out particles."""
-        if other._of_others:
-            for gradients, out in zip(zip(*other._of_others, strict=True), (self.dr, self.dv), strict=True):
-                self._factor.library.add_to_rows(out, self._factor.own, total(list(gradients)))
+        parts = [part for _, part in sorted(other._of_others.items())]
+        if parts:
+            library = self._factor.library
+            for gradients, out in zip(zip(*parts, strict=True), (self.dr, self.dv), strict=True):
+                library.add_to_rows(out, self._factor.own, library.total(gradients))
+
+
+def _through_outputs(outputs: Factor, dz: Array, y: Array, gradient: NodeGradient, budget: int) -> Array:
+    """dY^T [R, B] for dz [B, M]; the output particles' gradients on the way, for y = (x A)^T and a row of ones."""
+    library = outputs.library
+
+    def of_block(where: slice) -> Array:
+        block = outputs.block(where)
+        dy = outputs.project(block, dz)
+        gradient.add(block, y, dz)
+        return dy
+
+    parts = library.map(lambda group: library.total(map(of_block, group)), outputs.groups(dz.shape[0], budget))
+    return library.total(parts) if parts else outputs.nothing(dz)
+
+
+def _through_inputs(
+    inputs: Factor, x: Array, dy: Array, gradient: NodeGradient | None, need_dx: bool, budget: int
+) -> Array | None:
+    """dx [B, N] for x [B, N] and dY^T [R, B]; the input particles' gradients on the way."""
+    library = inputs.library
+    dx = library.lasting(*x.shape, dtype=library.product_dtype) if need_dx else None
+    dy_t = library.xp.matrix_transpose(dy)
+
+    def of_group(group: list[slice]) -> None:
+        for where in group:
+            block = inputs.block(where)
+            if dx is not None:
+                library.matmul(dy_t, block.rows, dx[:, where])
+            if gradient is not None:
+                gradient.add(block, dy, x)
+
+    library.map(of_group, inputs.groups(x.shape[0], budget))
+    return dx

@@ -1,8 +1,7 @@
-"""The two factors of W = A C^T, chunk by chunk: features times dipoles, then the exact rows of left-out particles."""
+"""The two factors of W = A C^T, block by block: features times dipoles, then the exact rows of left-out particles."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,30 +12,20 @@ from pn_gpu.kernels.mehler.features import NOBODY, NodeFeatures, within
 
 Array = Any
 
+# What a node set's blocks may take to be kept from the forward to the backward.
+KEPT_BYTES = 2**24
+
 
 @dataclass
-class Chunk:
-    """What is known of a few particles; all is transposed, particles along the last axis."""
+class Block:
+    """The factor's rows for some particles, and what they were made from; particles lie along the last axis."""
 
     where: slice
-    part: slice  # of the panel
     u: Array  # [n, BN]
     v: Array  # [d, BN]
     phi: Array  # [P, BN]
     exact: ExactWeights | None
-
-
-@dataclass
-class Panel:
-    """The factor's rows for many particles, and the chunks they were made from.
-
-    The memory of the rows has room for one more, and serves again once they are not needed any more.
-    """
-
-    where: slice
-    memory: Array  # [R + 1, BP]
-    rows: Array  # [R, BP], in the products' dtype
-    chunks: list[Chunk]
+    rows: Array  # [R, BN], or [R + 1, BN] with the bias, in the products' dtype
 
 
 class Factor:
@@ -59,6 +48,8 @@ class Factor:
         Which of the two it is: weights between two left-out particles are with the inputs.
     bias : array, [N], optional
         One more row, for a row of ones in what it is multiplied with: cheaper than a pass over [B, M].
+    keep : bool, default False
+        Whether blocks are to be kept for another pass, if all together are small enough.
     """
 
     def __init__(
@@ -71,6 +62,7 @@ class Factor:
         others: Particles,
         is_input: bool,
         bias: Array | None = None,
+        keep: bool = False,
     ) -> None:
         self.library = library
         self.features = NodeFeatures(library, expansion, own)
@@ -84,92 +76,91 @@ class Factor:
         first_own = self.num_folded + (count if is_input else 0)
         self._exact_rows = slice(first_exact, first_exact + count)
         self._own_rows = slice(first_own, first_own + len(own))
-        self.num_rows = self.num_folded + count + len(own) + (bias is not None)
+        self.num_rows = self.num_folded + count + len(own)
+        self.keeps = keep and self.kept_bytes(self.length) <= KEPT_BYTES
+        self._kept: dict[int, Block] = {}
+
+    def kept_bytes(self, length: int) -> int:
+        """What the blocks of so many particles take if they are kept."""
+        exact = self.others.r.shape[0]
+        values = self.num_rows + 1 + self.expansion.num_features + self.expansion.num_axes + self.dim + exact
+        return length * values * self.library.itemsize
 
     @property
     def values(self) -> int:
-        """All values per particle that a panel and a chunk hold at once."""
+        """All values per particle that a block holds at once."""
         features = self.expansion.num_features
         exact = ExactWeights.ROWS * self.others.r.shape[0]
         return 2 * (self.num_rows + 1) + 4 * features + 2 * self.features.num_hermite + exact
 
-    def panel(self, where: slice) -> Panel:
-        """Features, exact weights and rows of the particles ``where``; the panel before it is overwritten."""
-        library, features, width = self.library, self.expansion.num_features, where.stop - where.start
+    def groups(self, batch: int, budget: int) -> list[list[slice]]:
+        """Blocks of particles that cover the node set, in groups for the threads; see `Library.groups`."""
+        return self.library.groups(self.length, self.num_rows, self.values, batch, budget)
+
+    def block(self, where: slice) -> Block:
+        """The block of the particles ``where``; unless blocks are kept, this thread's block before is overwritten."""
+        block = self._kept.get(where.start)
+        if block is None:
+            block = self._make(where)
+            if self.keeps:
+                self._kept[where.start] = block
+        return block
+
+    def _make(self, where: slice) -> Block:
+        library, width = self.library, where.stop - where.start
         r, v = library.columns(self.r[where, :]), library.columns(self.v[where, :])
         u = self.features.coordinates(r, where)
-        f = self.features.hermite(u)
-        name = "inputs" if self.is_input else "outputs"
-        memory = library.scratch(f"rows of {name}", self.num_rows + 1, width)
-        rows = memory[: self.num_rows, :]
-        phi = library.scratch(f"features of {name}", features * width)
+        phi = self._memory("features", self.expansion.num_features, width)
+        self.features.products(self.features.hermite(u), phi)
+        exact = None
+        if self.others.r.shape[0]:
+            exact = ExactWeights(library, self.others, r, v, NOBODY if self.is_input else within(self.own, where))
+        rows = self._memory("rows", self.num_rows + (self.bias is not None), width)
+        self._fill(rows, where, v, phi, exact)
+        return Block(where, u, v, phi, exact, library.cast(rows, library.product_dtype))
 
-        def make(part: slice) -> Chunk:
-            at = slice(where.start + part.start, where.start + part.stop)
-            own_phi = library.xp.reshape(phi[features * part.start : features * part.stop], (features, -1))
-            exact = None
-            if self.others.r.shape[0]:
-                nil = NOBODY if self.is_input else within(self.own, at)
-                exact = ExactWeights(library, self.others, r[:, part], v[:, part], nil)
-            chunk = Chunk(at, part, u[:, part], v[:, part], self.features.products(f[:, :, part], own_phi), exact)
-            self._fill(rows[:, part], chunk)
-            return chunk
+    def _memory(self, purpose: str, *shape: int) -> Array:
+        return self.library.lasting(*shape) if self.keeps else self.library.scratch(purpose, *shape)
 
-        chunks = library.map(make, library.chunks(width, features))
-        return Panel(where, memory, library.cast(rows, library.product_dtype), chunks)
-
-    def _fill(self, rows: Array, chunk: Chunk) -> None:
-        """Write the factor's rows [R, BN] of a chunk."""
-        features = chunk.phi.shape[0]
+    def _fill(self, rows: Array, where: slice, v: Array, phi: Array, exact: ExactWeights | None) -> None:
+        """Write the factor's rows [R, BN]."""
+        features = phi.shape[0]
         for component in range(self.dim):
             folded = rows[component * features : (component + 1) * features, :]
-            self.library.multiply(chunk.phi, chunk.v[component, :], folded)
-        if chunk.exact is not None:
-            chunk.exact.fill(rows[self._exact_rows, :])
+            self.library.multiply(phi, v[component, :], folded)
+        if exact is not None:
+            exact.fill(rows[self._exact_rows, :])
         if len(self.own):
             rows[self._own_rows, :] = 0.0
-            before = self._own_rows.start + int((self.own < chunk.where.start).sum())
-            for position, column in enumerate(within(self.own, chunk.where).tolist()):
+            before = self._own_rows.start + int((self.own < where.start).sum())
+            for position, column in enumerate(within(self.own, where).tolist()):
                 rows[before + position, column] = 1.0
         if self.bias is not None:
-            rows[-1, :] = self.library.cast(self.bias[chunk.where], self.library.dtype)
+            rows[-1, :] = self.library.cast(self.bias[where], self.library.dtype)
 
-    def pull_back(self, chunk: Chunk, gradient: Array) -> tuple[Array, Array, Particles | None]:
+    def project(self, block: Block, x: Array) -> Array:
+        """What a block contributes to (x A)^T [R, B], for x [B, N]."""
+        part = self.library.empty(self.num_rows, x.shape[0], dtype=self.library.product_dtype)
+        rows = block.rows[: self.num_rows, :]
+        self.library.matmul(rows, self.library.xp.matrix_transpose(x[:, block.where]), part)
+        return part
+
+    def nothing(self, x: Array) -> Array:
+        """(x A)^T [R, B] of no particles at all, for x [B, 0]."""
+        return self.library.zeros(self.num_rows, x.shape[0], dtype=self.library.product_dtype)
+
+    def pull_back(self, block: Block, gradient: Array) -> tuple[Array, Array, Particles | None]:
         """dr^T [n, BN], dv^T [d, BN] and the gradients of ``others`` from that of the factor's rows [R, BN]."""
-        library, (features, width) = self.library, chunk.phi.shape
+        library, (features, width) = self.library, block.phi.shape
         by_component = library.xp.reshape(gradient[: self.num_folded, :], (self.dim, features, width))
-        dv = library.sum_of_products(by_component, chunk.phi)
-        pull = library.weighted_sum(by_component, chunk.v)
-        along = library.xp.sum(chunk.v * dv, axis=0)
-        dr = self.features.pull_back(pull, along, chunk.phi, chunk.u)
-        if chunk.exact is None:
+        dv = library.sum_of_products(by_component, block.phi)
+        pull = library.weighted_sum(by_component, block.v)
+        along = library.xp.sum(block.v * dv, axis=0)
+        dr = self.features.pull_back(pull, along, block.phi, block.u)
+        if block.exact is None:
             return dr, dv, None
-        exact_dr, exact_dv, of_others = chunk.exact.pull_back(gradient[self._exact_rows, :], self.features.centre)
+        exact_dr, exact_dv, of_others = block.exact.pull_back(gradient[self._exact_rows, :], self.features.centre)
         return dr + exact_dr, dv + exact_dv, of_others
-
-
-class Panels:
-    """All panels of a factor: kept where there is but one, else made anew at every pass.
-
-    Parameters
-    ----------
-    factor : Factor
-    budget : int
-        Bytes for the panels in hand of both node sets.
-    """
-
-    def __init__(self, factor: Factor, budget: int) -> None:
-        self._factor = factor
-        self.num_rows = factor.num_rows
-        self._slices = factor.library.panels(factor.length, factor.num_rows, factor.values, budget)
-        self._only: Panel | None = None
-
-    def __iter__(self) -> Iterator[Panel]:
-        for where in self._slices:
-            panel = self._only or self._factor.panel(where)
-            if len(self._slices) == 1:
-                self._only = panel
-            yield panel
 
 
 def make_factors(
@@ -180,6 +171,7 @@ def make_factors(
     r_out: Array,
     v_out: Array,
     bias: Array | None = None,
+    keep: bool = False,
 ) -> tuple[Factor, Factor]:
     """A and C."""
     expansion, rows, columns = approximation.expansion, approximation.outside_in, approximation.outside_out
@@ -187,6 +179,7 @@ def make_factors(
     def particles(r: Array, v: Array, indices: Any) -> Particles:
         return Particles(library.pick(r, indices), library.pick(v, indices))
 
-    inputs = Factor(library, expansion, r_in, v_in, rows, particles(r_out, v_out, columns), True)
-    outputs = Factor(library, expansion, r_out, v_out, columns, particles(r_in, v_in, rows), False, bias)
+    others_in, others_out = particles(r_out, v_out, columns), particles(r_in, v_in, rows)
+    inputs = Factor(library, expansion, r_in, v_in, rows, others_in, True, keep=keep)
+    outputs = Factor(library, expansion, r_out, v_out, columns, others_out, False, bias, keep)
     return inputs, outputs

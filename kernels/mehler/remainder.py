@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pn_gpu.kernels.mehler.arrays import CHUNK_VALUES, Library
+from pn_gpu.kernels.mehler.arrays import Library
 from pn_gpu.kernels.mehler.expansion import Expansion, make_expansion, ranked_degrees
 from pn_gpu.kernels.mehler.features import NodeFeatures
 from pn_gpu.kernels.numpy.tiles import tile_slices
@@ -31,6 +31,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 # 1 - sum Phi^2 is not known better than this in float64.
 ROUNDING = 1e-15
+# Features that a thread makes at once.
+CHUNK_VALUES = 1 << 16
 # Values a_i of one node set, in float32, and how many of them a particle has at most.
 MOST_SHELL_VALUES, LARGEST_SHELL = 1 << 24, 96
 # The shell is kept in float32.

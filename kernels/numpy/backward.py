@@ -8,6 +8,7 @@ import numpy as np
 
 from pn_gpu.kernels.gradient import OperatorGradient
 from pn_gpu.kernels.numpy.pairs import Array, NodePairs
+from pn_gpu.kernels.numpy.recycle import recycled
 from pn_gpu.kernels.numpy.reductions import Reduction, make_reduction
 from pn_gpu.kernels.numpy.scratch import scratch
 from pn_gpu.kernels.numpy.threads import parallel_map, share_out
@@ -31,7 +32,7 @@ def backward(
         pairs = NodePairs(r_in, v_in, r_out, v_out, potential)
         total = make_reduction(pairs) if need_particles else None
         dbias = dz.sum(axis=0)
-    dx = np.empty(x.shape, x.dtype) if need_dx else None
+    dx = recycled(x.shape, x.dtype) if need_dx else None
     if need_dx or need_particles:
         work = layer_work(len(x), x.shape[1], dz.shape[1])
         groups = share_out(x.shape[1], BACKWARD_TILE[0], work)

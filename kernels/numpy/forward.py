@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pn_gpu.kernels.numpy.pairs import Array, NodePairs
+from pn_gpu.kernels.numpy.recycle import recycled
 from pn_gpu.kernels.numpy.scratch import scratch
 from pn_gpu.kernels.numpy.threads import parallel_map, share_out
 from pn_gpu.kernels.numpy.tiles import BATCH_TILE, FORWARD_TILE, layer_work, tile_slices
@@ -18,7 +19,7 @@ def forward(
     x = np.ascontiguousarray(x)  # BLAS takes no strides of 0 or below
     with np.errstate(all="ignore"):
         pairs = NodePairs(r_in, v_in, r_out, v_out, potential)
-    z = np.empty((len(x), len(r_out)), x.dtype)
+    z = recycled((len(x), len(r_out)), x.dtype)
 
     def make_columns(column_tiles: list[slice]) -> None:
         for columns in column_tiles:

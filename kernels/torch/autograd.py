@@ -74,33 +74,37 @@ def through_room(
     v_out: Tensor,
     bias: Tensor | None = None,
 ) -> Tensor:
-    """z of another room's ``forward(x, r_in, v_in, r_out, v_out, bias)``, differentiable by its ``backward``.
+    """z of another room's ``forward``, differentiable by its ``backward``; a compiled graph breaks here.
 
-    ``backward(dz, x, r_in, v_in, r_out, v_out, need_dx=..., need_particles=...)``. For eager mode: a compiled graph
-    breaks here.
+    ``forward(x, r_in, v_in, r_out, v_out, bias, keep=...)`` returns z and residuals, which are kept for
+    ``backward(dz, x, r_in, v_in, r_out, v_out, need_dx=..., need_particles=..., residuals=...)``.
     """
-    return _ThroughRoom.apply(forward, backward, _autocast(x), r_in, v_in, r_out, v_out, bias)
+    tensors = (_autocast(x), r_in, v_in, r_out, v_out, bias)
+    keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    return _ThroughRoom.apply(forward, backward, keep, *tensors)
 
 
 class _ThroughRoom(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, forward: Any, backward: Any, *tensors: Any) -> Tensor:
+    def forward(ctx: Any, forward: Any, backward: Any, keep: bool, *tensors: Any) -> Tensor:
         ctx.save_for_backward(*tensors[:5])
         ctx.room_backward = backward
         ctx.bias_dtype = None if tensors[5] is None else tensors[5].dtype
-        return forward(*(None if t is None else t.detach() for t in tensors))
+        z, ctx.residuals = forward(*(None if t is None else t.detach() for t in tensors), keep=keep)
+        return z
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
-        need_dx, *need_each, need_dbias = ctx.needs_input_grad[2:]
+        need_dx, *need_each, need_dbias = ctx.needs_input_grad[3:]
         if not (need_dx or any(need_each)):
-            return (*[None] * 7, dz.flatten(0, -2).sum(dim=0).to(ctx.bias_dtype))
+            return (*[None] * 8, dz.flatten(0, -2).sum(dim=0).to(ctx.bias_dtype))
         tensors = (t.detach() for t in ctx.saved_tensors)
-        gradient = ctx.room_backward(dz, *tensors, need_dx=need_dx, need_particles=any(need_each))
+        needs = {"need_dx": need_dx, "need_particles": any(need_each)}
+        gradient = ctx.room_backward(dz, *tensors, **needs, residuals=ctx.residuals)
         each = (g if need else None for g, need in zip(gradient[1:5], need_each, strict=True))
         dbias = gradient.dbias.to(ctx.bias_dtype) if need_dbias else None
-        return (None, None, gradient.dx, *each, dbias)
+        return (None, None, None, gradient.dx, *each, dbias)
 
 
 def _gradients(*arguments: Any) -> Sequence[Tensor]:

@@ -16,6 +16,7 @@ from pn_gpu.kernels import mehler
 from pn_gpu.kernels.gradient import OperatorGradient
 from pn_gpu.kernels.mehler import bridge
 from pn_gpu.kernels.mehler.expansion import Approximation
+from pn_gpu.kernels.mehler.forward import Residuals
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.torch.autograd import through_room
 
@@ -31,12 +32,24 @@ def forward(
     approximation: Approximation,
 ) -> Tensor:
     """z [B, M] for x [B, N], differentiable once; arguments as of `pn_gpu.kernels.mehler.forward`."""
-
-    def run_forward(*tensors: Any) -> Tensor:
-        return _room(tensors[0]).forward(*tensors, potential, approximation)
-
+    run_forward = partial(_forward, potential=potential, approximation=approximation)
     run_backward = partial(_backward, potential=potential, approximation=approximation)
     return through_room(run_forward, run_backward, x, r_in, v_in, r_out, v_out, bias)
+
+
+def forward_with_residuals(
+    x: Tensor,
+    r_in: Tensor,
+    v_in: Tensor,
+    r_out: Tensor,
+    v_out: Tensor,
+    bias: Tensor | None,
+    potential: Potential,
+    approximation: Approximation,
+) -> tuple[Tensor, Residuals]:
+    """z, which autograd does not follow, and what `backward` need not compute again."""
+    tensors = (None if t is None else t.detach() for t in (x, r_in, v_in, r_out, v_out, bias))
+    return _forward(*tensors, keep=True, potential=potential, approximation=approximation)
 
 
 def backward(
@@ -50,6 +63,7 @@ def backward(
     need_dx: bool,
     need_particles: bool,
     approximation: Approximation,
+    residuals: Residuals | None = None,
 ) -> OperatorGradient:
     """Gradients for dz [B, M] and x [B, N]; arguments as of `pn_gpu.kernels.mehler.backward`."""
     tensors = (t.detach() for t in (dz, x, r_in, v_in, r_out, v_out))
@@ -57,20 +71,31 @@ def backward(
         *tensors,
         need_dx=need_dx,
         need_particles=need_particles,
+        residuals=residuals,
         potential=potential,
         approximation=approximation,
     )
+
+
+def _forward(
+    *tensors: Any, keep: bool, potential: Potential, approximation: Approximation
+) -> tuple[Tensor, Residuals | None]:
+    room = _room(tensors[0])
+    if keep:
+        return room.forward_with_residuals(*tensors, potential, approximation)
+    return room.forward(*tensors, potential, approximation), None
 
 
 def _backward(
     *tensors: Tensor,
     need_dx: bool,
     need_particles: bool,
+    residuals: Residuals | None,
     potential: Potential,
     approximation: Approximation,
 ) -> OperatorGradient:
     room = _room(tensors[1])
-    return room.backward(*tensors, potential, need_dx, need_particles, approximation)
+    return room.backward(*tensors, potential, need_dx, need_particles, approximation, residuals=residuals)
 
 
 def _room(x: Tensor) -> Any:

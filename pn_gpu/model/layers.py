@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,10 +15,17 @@ from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.model.activations import Activation
 from pn_gpu.model.node_models import NodeModel, glorot_uniform
 from pn_gpu.model.parameters import ParameterVector
-from pn_gpu.operator import particle_linear, particle_linear_backward
+from pn_gpu.operator import particle_linear, particle_linear_vjp
 from pn_gpu.planning import MethodPlanner
 
 Array = Any
+
+
+class PullBack(Protocol):
+    """Takes a gradient back through one call of a layer."""
+
+    def __call__(self, dz: Array, gradient: ParameterVector, need_dx: bool) -> Array | None:
+        """Add the parameters' gradients to ``gradient`` and return dL/dx [B, num_in] if it is needed."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +68,8 @@ class Layer(ABC):
         """z [B, num_out] for x [B, num_in]."""
 
     @abstractmethod
-    def backward(
-        self, dz: Array, x: Array, parameters: ParameterVector, gradient: ParameterVector, need_dx: bool
-    ) -> Array | None:
-        """Add the parameters' gradients to ``gradient`` and return dL/dx [B, num_in] if it is needed."""
+    def vjp(self, x: Array, parameters: ParameterVector) -> tuple[Array, PullBack]:
+        """z [B, num_out] for x [B, num_in], and the way back of a gradient."""
 
 
 @dataclass(frozen=True)
@@ -111,21 +116,23 @@ class ParticleLayer(Layer):
         plan = self.planner.plan(x.shape[0], *particles)
         return particle_linear(x, *particles, bias, self.potential, plan)
 
-    def backward(
-        self, dz: Array, x: Array, parameters: ParameterVector, gradient: ParameterVector, need_dx: bool
-    ) -> Array | None:
-        particles = self.particles(parameters)
-        # The plan of the forward before: the gradient is that of what was computed.
-        plan = self.planner.current or self.method
-        g = particle_linear_backward(dz, x, *particles, self.potential, plan, self.rtol, need_dx=need_dx)
-        for index, dr, dv, as_output in (
-            (self.input_set, g.dr_in, g.dv_in, False),
-            (self.output_set, g.dr_out, g.dv_out, True),
-        ):
-            name = f"particles.{index}"
-            self.model.add_gradient(gradient.group(name), parameters.group(name), dr, dv, as_output)
-        gradient.add(f"{self.prefix}.bias", g.dbias)
-        return g.dx
+    def vjp(self, x: Array, parameters: ParameterVector) -> tuple[Array, PullBack]:
+        particles, bias = self.particles(parameters), parameters[f"{self.prefix}.bias"]
+        plan = self.planner.plan(x.shape[0], *particles)
+        z, operator_pull_back = particle_linear_vjp(x, *particles, bias, self.potential, plan)
+
+        def pull_back(dz: Array, gradient: ParameterVector, need_dx: bool) -> Array | None:
+            g = operator_pull_back(dz, need_dx)
+            for index, dr, dv, as_output in (
+                (self.input_set, g.dr_in, g.dv_in, False),
+                (self.output_set, g.dr_out, g.dv_out, True),
+            ):
+                name = f"particles.{index}"
+                self.model.add_gradient(gradient.group(name), parameters.group(name), dr, dv, as_output)
+            gradient.add(f"{self.prefix}.bias", g.dbias)
+            return g.dx
+
+        return z, pull_back
 
 
 @dataclass(frozen=True)
@@ -142,10 +149,12 @@ class DenseLayer(Layer):
     def forward(self, x: Array, parameters: ParameterVector) -> Array:
         return x @ parameters[f"{self.prefix}.weight"] + parameters[f"{self.prefix}.bias"]
 
-    def backward(
-        self, dz: Array, x: Array, parameters: ParameterVector, gradient: ParameterVector, need_dx: bool
-    ) -> Array | None:
+    def vjp(self, x: Array, parameters: ParameterVector) -> tuple[Array, PullBack]:
         xp = namespace_of(x)
-        gradient.add(f"{self.prefix}.weight", xp.matrix_transpose(x) @ dz)
-        gradient.add(f"{self.prefix}.bias", xp.sum(dz, axis=0))
-        return dz @ xp.matrix_transpose(parameters[f"{self.prefix}.weight"]) if need_dx else None
+
+        def pull_back(dz: Array, gradient: ParameterVector, need_dx: bool) -> Array | None:
+            gradient.add(f"{self.prefix}.weight", xp.matrix_transpose(x) @ dz)
+            gradient.add(f"{self.prefix}.bias", xp.sum(dz, axis=0))
+            return dz @ xp.matrix_transpose(parameters[f"{self.prefix}.weight"]) if need_dx else None
+
+        return self.forward(x, parameters), pull_back

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pn_gpu.model.dropout import dropout_masks
+from pn_gpu.model.layers import PullBack
 from pn_gpu.model.parameters import ParameterVector
 
 if TYPE_CHECKING:
@@ -17,20 +18,27 @@ Array = Any
 
 
 class LayerState(NamedTuple):
-    """What one layer computed: its input x [B, N], z [B, M] and activations y [B, M] before dropout."""
+    """What one layer computed: z [B, M], activations y [B, M] before dropout, and the way back of a gradient."""
 
-    x: Array
     z: Array
     y: Array
+    pull_back: PullBack | None
 
 
 def forward_pass(network: Network, x: Array, masks: Sequence[Array | None] | None = None) -> list[LayerState]:
-    """The states of all layers for x [B, N]; hidden activations are multiplied by the dropout masks, where given."""
+    """The states of all layers for x [B, N].
+
+    With ``masks``, one for every layer, a gradient can be taken back; hidden activations are multiplied by those that
+    are not None, which is dropout.
+    """
     states = []
     for index, layer in enumerate(network.layers_in_order):
-        z = layer.forward(x, network.parameters)
+        if masks is None:
+            z, pull_back = layer.forward(x, network.parameters), None
+        else:
+            z, pull_back = layer.vjp(x, network.parameters)
         y = layer.activation.forward(z)
-        states.append(LayerState(x, z, y))
+        states.append(LayerState(z, y, pull_back))
         mask = None if masks is None else masks[index]
         x = y if mask is None else y * mask
     return states
@@ -48,8 +56,9 @@ def batch_gradient(
     gradient = ParameterVector(network.parameters.layout, flat)
     dz = _output_gradient(network, output, targets)
     for index in reversed(range(len(states))):
-        layer = network.layers_in_order[index]
-        dx = layer.backward(dz, states[index].x, network.parameters, gradient, need_dx=index > 0)
+        pull_back = states[index].pull_back
+        assert pull_back is not None
+        dx = pull_back(dz, gradient, need_dx=index > 0)
         if index > 0:
             below, mask = states[index - 1], masks[index - 1]
             activation = network.layers_in_order[index - 1].activation

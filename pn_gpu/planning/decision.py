@@ -11,7 +11,7 @@ import numpy as np
 from pn_gpu.kernels.mehler.arrays import Library
 from pn_gpu.kernels.mehler.exact import Particles
 from pn_gpu.kernels.mehler.expansion import Approximation, Expansion
-from pn_gpu.kernels.mehler.factor import Factor
+from pn_gpu.kernels.mehler.factor import KEPT_BYTES, Factor
 from pn_gpu.kernels.mehler.forward import FEATURE_BUDGET
 from pn_gpu.kernels.mehler.remainder import Nodes
 from pn_gpu.kernels.numpy.threads import num_threads
@@ -102,7 +102,7 @@ def follow(plan: Plan, found: Found, like: Array, batch: int, costs: Costs) -> P
         neuron_bound=found.neuron_bound,
         seconds=costs.mehler(batch, num_in, num_out, dim, *found.approximation.size),
         direct_seconds=costs.direct(batch, num_in, num_out),
-        workspace=_workspace(found.approximation, like, max(num_in, num_out), dim, batch),
+        workspace=_workspace(found.approximation, like, num_in, num_out, dim, batch),
         itemsize=plan.itemsize,
     )
 
@@ -242,8 +242,8 @@ def _normal_error(expansion: Expansion) -> float:
     return math.sqrt(max(1 - float(np.exp(-2 * weights).sum() * np.prod(1 - expansion.rates**2)), 0.0))
 
 
-def _workspace(approximation: Approximation, like: Array, length: int, dim: int, batch: int) -> int:
-    """Bytes of features, folded features and small products."""
+def _workspace(approximation: Approximation, like: Array, num_in: int, num_out: int, dim: int, batch: int) -> int:
+    """Bytes of the blocks in hand and of those that are kept, and of the sums over groups of them."""
     library = Library(like, like)
     axes = approximation.expansion.num_axes
 
@@ -254,8 +254,10 @@ def _workspace(approximation: Approximation, like: Array, length: int, dim: int,
 
     left_out = approximation.outside_in, approximation.outside_out
     inputs, outputs = factor(*left_out, is_input=True), factor(*left_out[::-1], is_input=False)
-    values = max(inputs.values, outputs.values)
-    panel = library.panels(length, max(inputs.num_rows, outputs.num_rows), values, FEATURE_BUDGET)[0]
-    threads = num_threads() if library.is_numpy else 1
-    products = 2 * (1 + threads) * max(inputs.num_rows, outputs.num_rows) * batch
-    return (2 * (panel.stop - panel.start) * values + products) * library.itemsize
+    rows, values = max(inputs.num_rows, outputs.num_rows), max(inputs.values, outputs.values)
+    groups = library.groups(max(num_in, num_out), rows, values, batch, FEATURE_BUDGET)
+    block, at_once = groups[0][0], min(len(groups), num_threads() if library.is_numpy else 1)
+    products = (2 + len(groups)) * rows * batch
+    kept = inputs.kept_bytes(num_in), outputs.kept_bytes(num_out)
+    in_hand = (at_once * (block.stop - block.start) * values + products) * library.itemsize
+    return in_hand + sum(size for size in kept if size <= KEPT_BYTES)

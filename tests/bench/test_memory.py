@@ -9,7 +9,6 @@ from bench import footprint, harness, memory
 from bench.footprint import NOT_RUN, PHASES, Case, formula_bytes
 from bench.harness import MB
 from pn_gpu.footprint import dense_footprint, particle_footprint
-from pn_gpu.kernels.numpy.threads import num_threads
 
 SMALL = 0.08  # MB of arrays that are not in the formula: those of the loss, of the drawing of batches
 
@@ -18,15 +17,6 @@ def options(*arguments):
     parser = argparse.ArgumentParser()
     memory.add_arguments(parser)
     return parser.parse_args(["--widths", *arguments])
-
-
-@pytest.fixture
-def one_thread(monkeypatch):
-    """How many threads hold a tile at the same moment is chance; one always does."""
-    monkeypatch.setenv("PN_GPU_NUM_THREADS", "1")
-    num_threads.cache_clear()
-    yield
-    num_threads.cache_clear()
 
 
 @pytest.mark.parametrize("case", [Case("dense", 0, 500, 16, "stored W"), Case("particle", 2, 700, 16, "direct")])
@@ -78,7 +68,7 @@ def test_table_and_picture(tmp_path, monkeypatch, capsys):
         assert row["training_mb"] in ("", row["training_formula_mb"])
     assert (tmp_path / "small.png").stat().st_size > 10_000
     assert (tmp_path / "small.svg").stat().st_size > 10_000
-    assert "written: bench/results/small.png and .svg" in capsys.readouterr().out
+    assert f"written: {tmp_path / 'small'}.png and .svg" in capsys.readouterr().out
 
 
 def test_bad_widths():

@@ -145,13 +145,27 @@ def test_meta_tensors():
     assert [t.grad.shape for t in arguments] == [t.shape for t in arguments]
 
 
+def other_forward(kept, *tensors, keep):
+    kept.append(keep)
+    return cpu.forward(*tensors, potentials.get("gaussian")), "residuals" if keep else None
+
+
+def other_backward(*tensors, residuals, **needs):
+    assert residuals == "residuals"
+    return cpu.backward(*tensors, potential=potentials.get("gaussian"), **needs)
+
+
 @pytest.mark.parametrize("wanted", [range(6), [0], [2], [5], [0, 3, 5]])
 def test_another_room_made_differentiable(wanted):
     full = leaves()
     pn.particle_linear(*full).square().sum().backward()
     arguments = [t.detach().requires_grad_(k in wanted) for k, t in enumerate(full)]
-    gaussian = potentials.get("gaussian")
-    z = through_room(partial(cpu.forward, potential=gaussian), partial(cpu.backward, potential=gaussian), *arguments)
+    kept = []
+    z = through_room(partial(other_forward, kept), other_backward, *arguments)
+    assert kept == [True]
+    with torch.no_grad():
+        through_room(partial(other_forward, kept), other_backward, *arguments)
+    assert kept == [True, False]
     z.square().sum().backward()
     for k, (a, b) in enumerate(zip(arguments, full, strict=True)):
         if k in wanted:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from pn_gpu.kernels import mehler, potentials
-from pn_gpu.kernels.mehler import Approximation, arrays
+from pn_gpu.kernels.mehler import Approximation, arrays, factor
 from pn_gpu.kernels.mehler.expansion import make_expansion, rate
+from pn_gpu.kernels.numpy.threads import num_threads
 from pn_gpu.kernels.numpy.tiles import even_slices
 from support import mehler as support
 from support import oracle
@@ -169,6 +170,44 @@ def test_a_small_budget_changes_nothing(budget: int) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.parametrize("kept_bytes", [0, 1 << 24])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_residuals_change_nothing_and_serve_twice(kept_bytes: int, with_bias: bool, monkeypatch) -> None:
+    monkeypatch.setattr(factor, "KEPT_BYTES", kept_bytes)
+    case = oracle.random_case(4, 900, 700, 2)
+    approximation = support.approximation(2, 30, (5, 400), (6,))
+    bias = case.bias if with_bias else None
+    arguments = (case.x, *case.particles, bias, GAUSSIAN, approximation)
+    z, residuals = mehler.forward_with_residuals(*arguments)
+    assert residuals.inputs.keeps == (kept_bytes > 0)
+    np.testing.assert_array_equal(z, mehler.forward(*arguments))
+    want = backward(case, approximation)
+    for _ in range(2):
+        for a, b in zip(backward(case, approximation, residuals=residuals), want, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+    dx = backward(case, approximation, True, False, residuals=residuals).dx
+    np.testing.assert_allclose(dx, want.dx, rtol=1e-12, atol=1e-12)
+
+
+def test_kept_blocks_are_not_made_again(monkeypatch) -> None:
+    case = oracle.random_case(4, 900, 700, 2)
+    approximation = support.approximation(2, 30)
+    _, residuals = mehler.forward_with_residuals(case.x, *case.particles, case.bias, GAUSSIAN, approximation)
+    monkeypatch.setattr(factor.Factor, "_make", lambda *a: pytest.fail("made again"))
+    backward(case, approximation, residuals=residuals)
+
+
+@pytest.mark.parametrize(("length", "rows", "batch"), [(10, 3, 4), (0, 5, 4), (5000, 60, 64), (300_000, 300, 1)])
+@pytest.mark.parametrize("budget", [1, 10**6, 10**9])
+def test_groups_cover_a_node_set_in_blocks_within_the_budget(length: int, rows: int, batch: int, budget: int) -> None:
+    library = arrays.Library(np.zeros((1, 1)), np.zeros((1, 1)))
+    groups = library.groups(length, rows, 2 * rows, batch, budget)
+    blocks = [block for group in groups for block in group]
+    assert [k for block in blocks for k in range(block.start, block.stop)] == list(range(length))
+    in_hand = min(len(groups), num_threads()) * max((block.stop - block.start for block in blocks), default=0)
+    assert in_hand * 2 * rows * 8 <= budget or all(block.stop - block.start == 1 for block in blocks)
+
+
 def test_memory_is_that_of_arguments_and_results_and_a_little() -> None:
     case = oracle.random_case(4, 200_000, 200_000, 2, dtype=np.float32)
     approximation = support.approximation(2, 30)
@@ -237,7 +276,8 @@ def test_any_number_of_threads(threads: int, monkeypatch: pytest.MonkeyPatch) ->
     approximation = support.approximation(2, 60, (5, 4999), (6,))
     want = [forward(case, approximation), *backward(case, approximation)]
     monkeypatch.setattr(arrays, "num_threads", lambda: threads)
-    monkeypatch.setattr(arrays, "CHUNK_VALUES", 1000)
+    monkeypatch.setattr(arrays, "LEAST_WORK", 1)
+    monkeypatch.setattr(arrays, "BLOCK_VALUES", 1 << 16)
     for got, wanted in zip([forward(case, approximation), *backward(case, approximation)], want, strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-10)
 
