@@ -21,6 +21,8 @@ from pn_gpu.kernels.numpy.threads import num_threads
 RESULTS = Path(__file__).parent / "results"
 MB = 2**20
 SPIN_SECONDS = 0.25
+# What one measurement takes at the least.
+SAMPLE_SECONDS = 0.1
 Row = Mapping[str, object]
 
 
@@ -28,7 +30,8 @@ def interleave(providers: Mapping[str, Callable[[], object]], seconds: float, le
     """Times of every provider, taken in turn so that all meet the same disturbances.
 
     The threads of a BLAS go on spinning for some 100 ms after their last product and would take a core from whoever
-    comes next, so every provider first waits, then runs once unmeasured, in the state that it leaves itself.
+    comes next, so every provider first waits, then runs once unmeasured, in the state that it leaves itself. Short
+    calls are repeated, one after the other as in training: the first after a pause is not like the rest.
 
     Parameters
     ----------
@@ -51,11 +54,19 @@ def interleave(providers: Mapping[str, Callable[[], object]], seconds: float, le
         for name, function in providers.items():
             time.sleep(SPIN_SECONDS)
             function()
-            start = time.perf_counter()
-            function()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(_seconds_a_call(function))
         rounds += 1
     return {name: np.array(values) for name, values in times.items()}
+
+
+def _seconds_a_call(function: Callable[[], object]) -> float:
+    calls, start = 0, time.perf_counter()
+    while True:
+        function()
+        calls += 1
+        elapsed = time.perf_counter() - start
+        if elapsed >= SAMPLE_SECONDS:
+            return elapsed / calls
 
 
 def ratio(ours: np.ndarray, theirs: np.ndarray) -> dict[str, object]:

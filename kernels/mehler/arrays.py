@@ -23,11 +23,13 @@ Array = Any
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Values of a factor's rows that a thread makes, multiplies and pulls back at once. Shorter calls of NumPy are slower on
-# two threads than on one, which wait for each other's hold of the interpreter; longer ones leave the cache.
+# Values of a factor's rows that a thread makes, multiplies and pulls back at once.
 BLOCK_VALUES, SHORTEST_BLOCK = 1 << 20, 1 << 9
 # Multiply-adds of products below which the caller's thread does all alone.
 LEAST_WORK = 1 << 24
+# A thread is worth its start for so many particles, whose calls are long enough that threads do not wait for each
+# other's hold of the interpreter, or for so many multiply-adds.
+THREAD_LENGTH, THREAD_WORK = 1 << 10, 1 << 27
 
 
 class Library:
@@ -164,7 +166,9 @@ class Library:
         A particle has ``rows`` rows, which are multiplied with ``batch`` rows of x, and takes ``values`` values in all;
         the blocks in hand stay within ``budget`` bytes.
         """
-        threads = num_threads() if self.is_numpy and length * rows * batch >= LEAST_WORK else 1
+        threads, work = 1, length * rows * batch
+        if self.is_numpy and work >= LEAST_WORK:
+            threads = max(1, min(num_threads(), max(length // THREAD_LENGTH, work // THREAD_WORK)))
         size = budget // (threads * values * self.itemsize)
         if self.is_numpy:
             size = min(size, max(BLOCK_VALUES // rows, SHORTEST_BLOCK))

@@ -49,7 +49,7 @@ def forward_with_residuals(
 ) -> tuple[Tensor, Residuals]:
     """z, which autograd does not follow, and what `backward` need not compute again."""
     tensors = (None if t is None else t.detach() for t in (x, r_in, v_in, r_out, v_out, bias))
-    return _forward(*tensors, keep=True, potential=potential, approximation=approximation)
+    return _room(x).forward_with_residuals(*tensors, potential, approximation)
 
 
 def backward(
