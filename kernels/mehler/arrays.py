@@ -72,6 +72,8 @@ class Library:
 
     def constant(self, values: np.ndarray[Any, Any], dtype: Any = None) -> Array:
         """A small NumPy array on the device."""
+        if self.is_numpy:
+            return values.astype(dtype or self.dtype)
         return self.xp.asarray(values.tolist(), dtype=dtype or self.dtype, device=self.device)
 
     def rows(self, indices: np.ndarray[Any, Any]) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pn_gpu.kernels.mehler.arrays import Library
 from pn_gpu.kernels.mehler.exact import ExactWeights, Particles
@@ -14,6 +14,17 @@ Array = Any
 
 # What a node set's blocks may take to be kept from the forward to the backward.
 KEPT_BYTES = 2**24
+# Values of f_k that the caller's thread makes for all blocks: their many short calls would hold up one another.
+SHORT_VALUES = 1 << 17
+
+
+class Axes(NamedTuple):
+    """What the features of some particles are made from; particles lie along the last axis."""
+
+    r: Array  # [n, BN]
+    v: Array  # [d, BN]
+    u: Array  # [n, BN]
+    f: Array  # [n, K, BN]
 
 
 @dataclass
@@ -79,6 +90,7 @@ class Factor:
         self.num_rows = self.num_folded + count + len(own)
         self.keeps = keep and self.kept_bytes(self.length) <= KEPT_BYTES
         self._kept: dict[int, Block] = {}
+        self._whole: Axes | None = None
 
     def kept_bytes(self, length: int) -> int:
         """What the blocks of so many particles take if they are kept."""
@@ -94,8 +106,11 @@ class Factor:
         return 2 * (self.num_rows + 1) + 4 * features + 2 * self.features.num_hermite + exact
 
     def groups(self, batch: int, budget: int) -> list[list[slice]]:
-        """Blocks of particles that cover the node set, in groups for the threads; see `Library.groups`."""
-        return self.library.groups(self.length, self.num_rows, self.values, batch, budget)
+        """Blocks for a pass over the node set, in groups for the threads; see `Library.groups`."""
+        groups = self.library.groups(self.length, self.num_rows, self.values, batch, budget)
+        if len(groups) > 1 and not self._kept and self.length * self.features.num_hermite <= SHORT_VALUES:
+            self._whole = self._axes(slice(0, self.length))
+        return groups
 
     def block(self, where: slice) -> Block:
         """The block of the particles ``where``; unless blocks are kept, this thread's block before is overwritten."""
@@ -106,12 +121,17 @@ class Factor:
                 self._kept[where.start] = block
         return block
 
+    def _axes(self, where: slice) -> Axes:
+        r, v = self.library.columns(self.r[where, :]), self.library.columns(self.v[where, :])
+        u = self.features.coordinates(r, where)
+        return Axes(r, v, u, self.features.hermite(u))
+
     def _make(self, where: slice) -> Block:
         library, width = self.library, where.stop - where.start
-        r, v = library.columns(self.r[where, :]), library.columns(self.v[where, :])
-        u = self.features.coordinates(r, where)
+        axes = self._axes(where) if self._whole is None else (a[..., where] for a in self._whole)
+        r, v, u, f = axes
         phi = self._memory("features", self.expansion.num_features, width)
-        self.features.products(self.features.hermite(u), phi)
+        self.features.products(f, phi)
         exact = None
         if self.others.r.shape[0]:
             exact = ExactWeights(library, self.others, r, v, NOBODY if self.is_input else within(self.own, where))
