@@ -11,7 +11,11 @@ Array = Any
 
 
 class Room(Protocol):
-    """The two functions of a room; their arguments have been checked, x and dz are matrices."""
+    """The two functions of a room; their arguments have been checked, x and dz are matrices.
+
+    A room whose forward finds out what its backward needs too has a third, ``forward_with_residuals``: it returns z and
+    what ``backward`` takes as ``residuals``.
+    """
 
     def forward(
         self,

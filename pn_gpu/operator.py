@@ -105,8 +105,9 @@ def particle_linear_vjp(
 ) -> tuple[Array, PullBack]:
     """`particle_linear`, and the function that takes a gradient back through it: a step of training.
 
-    It costs less than `particle_linear` and `particle_linear_backward` one after the other where the forward leaves
-    something to the backward: with the Mehler method its sums over the inputs, [n P, B], and up to 32 MB of features.
+    It costs less than `particle_linear` and `particle_linear_backward` one after the other: the forward leaves its
+    tables of the particles to the backward, and with the Mehler method its sums over the inputs, [n P, B], and up to
+    32 MB of features.
 
     Parameters
     ----------
@@ -137,16 +138,13 @@ def particle_linear_vjp(
         bias = None if bias is None else bias.detach()
     pairwise, matrix, particles = potentials.get(potential), _as_matrix(x), (r_in, v_in, r_out, v_out)
     approximation = _approximation(method, rtol, pairwise, matrix, *particles)
-    if approximation is None:
-        room = select_room(x)
-        settings: tuple[Any, ...] = ()
-        kept: dict[str, Any] = {}
-        z = room.forward(matrix, *particles, bias, pairwise)
+    room = select_room(x) if approximation is None else mehler_room(x)
+    settings = () if approximation is None else (approximation,)
+    kept = {}
+    if hasattr(room, "forward_with_residuals"):
+        z, kept["residuals"] = room.forward_with_residuals(matrix, *particles, bias, pairwise, *settings)
     else:
-        room = mehler_room(x)
-        settings = (approximation,)
-        z, residuals = room.forward_with_residuals(matrix, *particles, bias, pairwise, approximation)
-        kept = {"residuals": residuals}
+        z = room.forward(matrix, *particles, bias, pairwise)
 
     def pull_back(dz: Array, need_dx: bool = True, need_particles: bool = True) -> OperatorGradient:
         check_arrays(dz=dz, x=x)

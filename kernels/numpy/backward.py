@@ -26,10 +26,11 @@ def backward(
     potential: Potential,
     need_dx: bool = True,
     need_particles: bool = True,
+    residuals: NodePairs | None = None,
 ) -> OperatorGradient:
-    """Gradients for dz [B, M] and x [B, N], with the particles of `forward`."""
+    """Gradients for dz [B, M] and x [B, N], with the particles of `forward` or the residuals of its sibling."""
     with np.errstate(all="ignore"):
-        pairs = NodePairs(r_in, v_in, r_out, v_out, potential)
+        pairs = NodePairs(r_in, v_in, r_out, v_out, potential) if residuals is None else residuals
         total = make_reduction(pairs) if need_particles else None
         dbias = dz.sum(axis=0)
     dx = recycled(x.shape, x.dtype) if need_dx else None

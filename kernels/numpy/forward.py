@@ -16,6 +16,13 @@ def forward(
     x: Array, r_in: Array, v_in: Array, r_out: Array, v_out: Array, bias: Array | None, potential: Potential
 ) -> Array:
     """Return z [B, M] for x [B, N], r_in [N, n], v_in [N, d], r_out [M, n], v_out [M, d], bias [M] or None."""
+    return forward_with_residuals(x, r_in, v_in, r_out, v_out, bias, potential)[0]
+
+
+def forward_with_residuals(
+    x: Array, r_in: Array, v_in: Array, r_out: Array, v_out: Array, bias: Array | None, potential: Potential
+) -> tuple[Array, NodePairs]:
+    """z [B, M], and the tables that `backward` need not make again."""
     x = np.ascontiguousarray(x)  # BLAS takes no strides of 0 or below
     with np.errstate(all="ignore"):
         pairs = NodePairs(r_in, v_in, r_out, v_out, potential)
@@ -30,7 +37,7 @@ def forward(
 
     work = layer_work(len(x), x.shape[1], len(r_out))
     parallel_map(make_columns, share_out(len(r_out), FORWARD_TILE[1], work), work)
-    return z
+    return z, pairs
 
 
 def _multiply(x: Array, pairs: NodePairs, columns: slice, z: Array) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from array_api_compat import device
+
 from pn_gpu.checks import check_choice
 from pn_gpu.kernels.namespace import namespace_of
 
@@ -65,7 +67,8 @@ def _softmax_backward(dy: Array, z: Array, y: Array) -> Array:
 
 
 def _relu(z: Array) -> Array:
-    return namespace_of(z).clip(z, min=0)
+    xp = namespace_of(z)
+    return xp.maximum(z, xp.zeros((), dtype=z.dtype, device=device(z)))
 
 
 def _relu_backward(dy: Array, z: Array, y: Array) -> Array:
