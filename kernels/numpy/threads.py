@@ -61,7 +61,8 @@ def share_out(length: int, tile: int, work: int) -> list[list[slice]]:
 def parallel_map(function: Callable[[Task], Result], tasks: Sequence[Task], work: int) -> list[Result]:
     """``[function(task) for task in tasks]`` over the threads, the caller's among them; BLAS is held to one.
 
-    ``work`` is that of `share_out`; where it is too little for BLAS to start threads, BLAS is left alone.
+    ``work`` is that of `share_out`. Where it is too little for BLAS to start threads, and where there is but one task,
+    BLAS is left alone.
 
     The tasks run with NumPy's floating-point warnings off: where a weight underflows that is no news, and NaN and inf
     in the input show in the result.
@@ -78,7 +79,7 @@ def parallel_map(function: Callable[[Task], Result], tasks: Sequence[Task], work
                     return
                 results[position] = function(task)
 
-    with nullcontext() if work < BLAS_SERIAL_WORK else _blas.single_threaded():
+    with nullcontext() if work < BLAS_SERIAL_WORK or len(tasks) < 2 else _blas.single_threaded():
         helpers = [_pool().submit(work_off) for _ in range(min(num_threads(), len(tasks)) - 1)]
         try:
             work_off()
