@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import csv
+import multiprocessing
 import platform
 import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,6 +26,7 @@ SPIN_SECONDS = 0.25
 # What one measurement takes at the least.
 SAMPLE_SECONDS = 0.1
 Row = Mapping[str, object]
+Result = TypeVar("Result")
 
 
 def interleave(providers: Mapping[str, Callable[[], object]], seconds: float, least: int = 5) -> dict[str, np.ndarray]:
@@ -83,13 +86,19 @@ def ratio(ours: np.ndarray, theirs: np.ndarray) -> dict[str, object]:
 
 
 def traced_peak(function: Callable[[], Sequence[np.ndarray]]) -> float:
-    """MB of NumPy arrays allocated at the worst moment, less the arrays returned."""
+    """MB of NumPy arrays allocated at the worst moment, less the arrays returned; memory kept before does not show."""
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     results = function()
     _, top = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return (top - before - sum(a.nbytes for a in results)) / MB
+
+
+def in_fresh_process(function: Callable[..., Result], *arguments: object) -> Result:
+    """``function(*arguments)`` where nothing has been kept from earlier calls; the function is a module's own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def resident_peak(function: Callable[[], int]) -> float:

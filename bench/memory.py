@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 
+import numpy as np
+
 import pn_gpu as pn
 from bench import footprint
-from bench.harness import MB, add_save_option, report, traced_peak
+from bench.harness import MB, add_save_option, in_fresh_process, report, traced_peak
 from bench.layers import Layer, random_layer
 
 HELP = "peak memory: of the operator, and with --widths of networks against the formula"
@@ -36,11 +38,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_save_option(parser)
 
 
-def _peaks(layer: Layer) -> tuple[float, float]:
-    """MB of a forward and of a backward."""
-    forward = traced_peak(lambda: (pn.particle_linear(layer.x, *layer.particles, layer.bias, method="direct"),))
-    backward = traced_peak(lambda: pn.particle_linear_backward(layer.dz, layer.x, *layer.particles, method="direct"))
-    return forward, backward
+def _peak(backward: bool, *sizes: int) -> float:
+    """MB of a forward or of a backward, in a process that has seen no layer of its size."""
+    for layer in (random_layer(2, 10, 10, 2), random_layer(*sizes)):
+        peak = traced_peak(lambda: _backward(layer) if backward else (_forward(layer),))  # noqa: B023 - used at once
+    return peak
+
+
+def _forward(layer: Layer) -> np.ndarray:
+    return pn.particle_linear(layer.x, *layer.particles, layer.bias, method="direct")
+
+
+def _backward(layer: Layer) -> pn.OperatorGradient:
+    return pn.particle_linear_backward(layer.dz, layer.x, *layer.particles, method="direct")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -59,8 +69,7 @@ def _workspaces(options: argparse.Namespace) -> None:
     batch, dim = options.batch or 64, options.dim or 3
     rows = []
     for nodes in options.nodes:
-        layer = random_layer(batch, nodes, nodes, dim)
-        forward, backward = _peaks(layer)
+        forward, backward = (in_fresh_process(_peak, backward, batch, nodes, nodes, dim) for backward in (False, True))
         rows.append(
             {
                 "N=M": nodes,

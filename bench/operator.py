@@ -15,7 +15,7 @@ import argparse
 import numpy as np
 
 import pn_gpu as pn
-from bench.harness import add_save_option, interleave, ratio, report, traced_peak
+from bench.harness import add_save_option, interleave, ratio, report
 from bench.layers import Layer, random_layer
 from bench.plain_tiles import forward as plain_forward
 from bench.plain_tiles import make_pool
@@ -65,12 +65,10 @@ def _measure(layer: Layer, seconds: float) -> list[dict[str, object]]:
     for name in ours:
         rivals = {"plain": plain[name]} if name in plain else {}
         times = interleave({"theirs": theirs[name], "ours": ours[name], **rivals}, seconds)
-        run = ours[name]
-        peak = traced_peak(lambda: (run(),) if name == "forward" else run())  # noqa: B023 - used at once
         shape = {"pass": name, "N": len(w), "M": w.shape[1], "B": len(x), "dtype": x.dtype.name}
         plain_ratio = ratio(times["plain"], times["theirs"])["ratio"] if name in plain else ""
         ours_ratio = ratio(times["ours"], times["theirs"])
-        rows.append({**shape, **ours_ratio, "plain_ratio": plain_ratio, "peak_mb": round(peak, 1)})
+        rows.append({**shape, **ours_ratio, "plain_ratio": plain_ratio})
     pool.shutdown()
     return rows
 

@@ -225,9 +225,3 @@ def _draw(rows: Sequence[Mapping[str, Any]], batch: int, rtol: float) -> None:
     axes.grid(True, which="major", alpha=0.3)
     axes.legend(frameon=False)
     save_picture(figure, RESULTS / "cpu_wide_widths")
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
-    run(parser.parse_args())
