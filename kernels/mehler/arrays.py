@@ -25,8 +25,9 @@ Result = TypeVar("Result")
 
 # Values of a factor's rows that a thread makes, multiplies and pulls back at once.
 BLOCK_VALUES, SHORTEST_BLOCK = 1 << 20, 1 << 9
-# Multiply-adds of products below which the caller's thread does all alone.
-LEAST_WORK = 1 << 24
+# Multiply-adds of products below which the caller's thread does all alone, but for the products, which BLAS hands to
+# its own threads: with every waking of a thread saved, that is as fast or faster.
+LEAST_WORK = 1 << 26
 # A thread is worth its start for so many particles, whose calls are long enough that threads do not wait for each
 # other's hold of the interpreter, or for so many multiply-adds.
 THREAD_LENGTH, THREAD_WORK = 1 << 10, 1 << 27
@@ -176,7 +177,7 @@ class Library:
             size = min(size, max(BLOCK_VALUES // rows, SHORTEST_BLOCK))
         count = -(-length // (threads * max(size, 1)))
         blocks = even_slices(length, threads * count)
-        return [blocks[group] for group in even_slices(len(blocks), threads * GROUPS_PER_THREAD)]
+        return [blocks[group] for group in even_slices(len(blocks), threads * GROUPS_PER_THREAD if threads > 1 else 1)]
 
     def map(self, function: Callable[[Item], Result], items: list[Item]) -> list[Result]:
         """The function of every item; NumPy deals them out to the threads, with BLAS held to one."""

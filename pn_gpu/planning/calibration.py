@@ -28,7 +28,7 @@ from pn_gpu.planning.costs import Costs
 
 Array = Any
 
-VERSION = 3
+VERSION = 4
 SMALL_BATCH, LARGE_BATCH = 8, 128
 # Widths at which the two methods are timed: long enough to measure, short enough for a second in all.
 DIRECT_WIDTH, MEHLER_WIDTH = {"cpu": 768, "gpu": 8192}, {"cpu": 4096, "gpu": 131072}
