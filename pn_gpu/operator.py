@@ -107,7 +107,7 @@ def particle_linear_vjp(
 
     It costs less than `particle_linear` and `particle_linear_backward` one after the other: the forward leaves its
     tables of the particles to the backward, and with the Mehler method its sums over the inputs, [n P, B], and up to
-    32 MB of features.
+    64 MB of features.
 
     Parameters
     ----------

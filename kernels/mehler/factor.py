@@ -13,7 +13,7 @@ from pn_gpu.kernels.mehler.features import NOBODY, NodeFeatures, within
 Array = Any
 
 # What a node set's blocks may take to be kept from the forward to the backward.
-KEPT_BYTES = 2**24
+KEPT_BYTES = 2**25
 # Values of f_k that the caller's thread makes for all blocks: their many short calls would hold up one another.
 SHORT_VALUES = 1 << 17
 

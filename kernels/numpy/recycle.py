@@ -16,7 +16,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 # Smaller arrays are taken from memory that the process has anyway; larger ones come in huge pages.
 SMALLEST_BYTES, LARGEST_BYTES = 2**17, 2**24
 # What waits at the most, all sizes together.
-MOST_WAITING_BYTES = 2**26
+MOST_WAITING_BYTES = 2**27
 
 _waiting: dict[int, list[Array]] = {}
 

@@ -71,7 +71,8 @@ def test_very_small_and_very_large_arrays_are_ordinary(size: int) -> None:
 
 def test_little_waits() -> None:
     size = recycle.LARGEST_BYTES // 4
-    arrays = [recycled((size - k,), FLOAT) for k in range(8)]
+    count = 2 * recycle.MOST_WAITING_BYTES // recycle.LARGEST_BYTES
+    arrays = [recycled((size - k,), FLOAT) for k in range(count)]
     del arrays
     waiting = sum(each * len(kept) for each, kept in recycle._waiting.items())
     assert 0 < waiting <= recycle.MOST_WAITING_BYTES
