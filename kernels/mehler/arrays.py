@@ -180,7 +180,7 @@ class Library:
         return [blocks[group] for group in even_slices(len(blocks), threads * GROUPS_PER_THREAD if threads > 1 else 1)]
 
     def map(self, function: Callable[[Item], Result], items: list[Item]) -> list[Result]:
-        """The function of every item; NumPy deals them out to the threads, with BLAS held to one."""
+        """The function of every item; NumPy deals several out to its threads, a single one keeps those of BLAS."""
         if self.is_numpy:
             return parallel_map(function, items, BLAS_SERIAL_WORK)
         return [function(item) for item in items]

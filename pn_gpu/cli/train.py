@@ -95,10 +95,8 @@ def _add_file_arguments(group: argparse._ArgumentGroup) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train as the options say; returns the exit code."""
-    processes = processes_of_environment()
-    code = _train(options, processes)
-    processes.close()
-    return code
+    with processes_of_environment() as processes:
+        return _train(options, processes)
 
 
 def _train(options: argparse.Namespace, processes: SingleProcess) -> int:

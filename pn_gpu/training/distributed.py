@@ -17,7 +17,7 @@ Array = Any
 
 
 class SingleProcess:
-    """The one process of an ordinary run."""
+    """The one process of an ordinary run; leaving its ``with`` block leaves the group."""
 
     rank = 0
     size = 1
@@ -29,9 +29,17 @@ class SingleProcess:
     def close(self) -> None:
         """Leave the group."""
 
+    def __enter__(self) -> SingleProcess:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
 
 class TorchProcesses(SingleProcess):
     """The processes that ``torchrun`` started, over torch.distributed.
+
+    A group that was there already is used, and left to whoever opened it.
 
     Parameters
     ----------
@@ -42,7 +50,8 @@ class TorchProcesses(SingleProcess):
     def __init__(self, timeout: float = 300.0) -> None:
         import torch.distributed as distributed
 
-        if not distributed.is_initialized():
+        self._opened = not distributed.is_initialized()
+        if self._opened:
             distributed.init_process_group("gloo", timeout=timedelta(seconds=timeout))
         self._distributed = distributed
         self.rank = distributed.get_rank()
@@ -60,7 +69,9 @@ class TorchProcesses(SingleProcess):
         return np.asarray(tensor)
 
     def close(self) -> None:
-        self._distributed.destroy_process_group()
+        # Threads of the group that outlive the interpreter abort the process, whatever its exit code was to be.
+        if self._opened and self._distributed.is_initialized():
+            self._distributed.destroy_process_group()
 
 
 def processes_of_environment(timeout: float = 300.0) -> SingleProcess:

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import pn_gpu as pn
+from pn_gpu.training.distributed import TorchProcesses
 
-pytest.importorskip("torch.distributed")
+distributed = pytest.importorskip("torch.distributed")
 
 ROOT = Path(__file__).parents[2]
 ARGUMENTS = ["train", "--epochs", "3", "--hidden", "8", "--backend", "numpy", "--dtype", "float64", "--quiet"]
@@ -51,6 +52,31 @@ def test_two_processes_train_the_same_network_as_one(tmp_path):
     np.testing.assert_allclose(got["accuracy"], want["accuracy"], rtol=1e-12)
     networks = [pn.load(tmp_path / name, backend="numpy") for name in ("one", "two")]
     np.testing.assert_allclose(networks[1].parameters.flat, networks[0].parameters.flat, rtol=1e-6, atol=1e-9)
+
+
+def test_an_error_leaves_the_group(monkeypatch):
+    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0", "WORLD_SIZE": "1", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+
+    def fail():
+        with TorchProcesses() as processes:
+            assert (processes.rank, processes.size) == (0, 1)
+            assert distributed.is_initialized()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert not distributed.is_initialized()
+
+
+def test_a_group_of_the_caller_stays_open(tmp_path):
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        with TorchProcesses() as processes:
+            np.testing.assert_array_equal(processes.sum(np.arange(3.0)), np.arange(3.0))
+        assert distributed.is_initialized()
+    finally:
+        distributed.destroy_process_group()
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
