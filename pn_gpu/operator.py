@@ -61,8 +61,9 @@ def particle_linear(
     potential : str or Potential, default "gaussian"
         The pairwise function k(s).
     method : {"auto", "direct", "mehler"} or Plan, default "auto"
-        "direct" computes every weight, exact to the dtype. "mehler" approximates W to ``rtol`` in O(N + M), for
-        the Gaussian only; where that takes more work than W has weights it falls back to direct. "auto" takes
+        "direct" computes every weight, exact to the dtype; on the CPU a Gaussian below the root of the smallest
+        normal number (1e-19 in float32) is 0. "mehler" approximates W to ``rtol`` in O(N + M), for the Gaussian
+        only; where that takes more work than W has weights it falls back to direct. "auto" takes
         "mehler" where it is predicted to be at least 1.5 times as fast. A plan made by `plan` or a
         `MethodPlanner` is used as it is and spares the time of planning.
     rtol : float, default 1e-3

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import array_api_compat as compat
 import numpy as np
 
+from pn_gpu.kernels.numpy.gaussian import GaussianValues
 from pn_gpu.kernels.numpy.recycle import recycled
 from pn_gpu.kernels.numpy.scratch import scratch
 from pn_gpu.kernels.numpy.threads import num_threads, parallel_map
@@ -105,9 +106,15 @@ class Library:
         else:
             out[...] = a - b
 
-    def exp(self, a: Array) -> Array:
-        """exp(a), in place where the library can."""
-        return self.xp.exp(a, out=a) if self._takes_out else self.xp.exp(a)
+    def gaussian(self, s: Array) -> Array:
+        """exp(-s), in place where the library can; NumPy's has no subnormal numbers."""
+        if not self.is_numpy:
+            s *= -1.0
+            return self.xp.exp(s, out=s) if self._takes_out else self.xp.exp(s)
+        values = GaussianValues(s.dtype, np.nan)
+        s *= -values.unit
+        values.exponentiate(s)
+        return s
 
     def matmul(self, a: Array, b: Array, out: Array) -> None:
         """``out[...] = a @ b``."""

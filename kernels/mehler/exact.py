@@ -51,8 +51,7 @@ class ExactWeights:
             out *= out
             if axis:
                 distance += out
-        distance *= -1.0
-        self.kernel = library.exp(distance)  # [K, BN]
+        self.kernel = library.gaussian(distance)  # [K, BN]
         if len(nil):
             library.put_columns(self.kernel, nil, 0.0)
 

@@ -12,24 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from pn_gpu.kernels.numpy.gaussian import GaussianValues
 from pn_gpu.kernels.potentials import Potential
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 # The rounding error of an expanded square is about 2 |r|^2 machine epsilons, so 128 epsilons at this radius.
 EXPANSION_RADIUS = 8.0
-
-
-def _exp2_is_vectorised() -> bool:
-    """Whether NumPy's float32 exp2 runs on vector instructions here: then it takes half the time of exp."""
-    try:
-        loops = np.lib.introspect.opt_func_info("^exp2$")["exp2"]
-    except (AttributeError, KeyError):
-        return False
-    return any("baseline" not in loop["current"] for loop in loops.values())
-
-
-EXP2_IS_VECTORISED = _exp2_is_vectorised()
 
 
 class NodePairs:
@@ -52,22 +41,29 @@ class NodePairs:
         self.v_out = np.ascontiguousarray(v_out)  # [M, d]
         self.v_out_columns = np.ascontiguousarray(v_out.T)  # [d, M]
         self.potential = potential
-        self.gaussian = potential.name == "gaussian"
         squares_in = np.einsum("ij,ij->i", self.r_in, self.r_in)
         squares_out = np.einsum("ij,ij->i", self.r_out, self.r_out)
-        farthest = max(squares_in.max(initial=0), squares_out.max(initial=0))
-        self.expanded = bool(potential.smooth_at_zero and farthest <= EXPANSION_RADIUS**2)
+        farthest_in, farthest_out = squares_in.max(initial=0), squares_out.max(initial=0)
+        self.expanded = bool(potential.smooth_at_zero and max(farthest_in, farthest_out) <= EXPANSION_RADIUS**2)
+        self._gaussian: GaussianValues | None = None
+        if potential.name == "gaussian":
+            largest = float(np.sqrt(farthest_in) + np.sqrt(farthest_out)) ** 2
+            self._gaussian = GaussianValues(self.r_in.dtype, largest)
         if self.expanded:
             self._make_tables(squares_in, squares_out)
         else:
             # Centring rounds particles that are nearer to the origin than to the centre, and spreads a NaN.
             self.r_in, self.r_out = r_in, r_out
 
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether k' = -k."""
+        return self._gaussian is not None
+
     def _make_tables(self, squares_in: Array, squares_out: Array) -> None:
-        """Tables A [N, n + 2] and C [n + 2, M] whose product is -s, in units of log 2 where exp2 is used."""
+        """Tables A [N, n + 2] and C [n + 2, M] whose product is -s, in the Gaussian's unit if it is one."""
         dtype, n = self.r_in.dtype, self.r_in.shape[1]
-        self._base2 = self.gaussian and EXP2_IS_VECTORISED and dtype == np.float32
-        unit = dtype.type(np.log2(np.e) if self._base2 else 1.0)
+        unit = dtype.type(1) if self._gaussian is None else self._gaussian.unit
         self._table_in = np.empty((len(self.r_in), n + 2), dtype)
         np.multiply(self.r_in, 2 * unit, out=self._table_in[:, :n])
         np.multiply(squares_in, -unit, out=self._table_in[:, n])
@@ -96,21 +92,25 @@ class NodePairs:
 
     def values(self, rows: slice, columns: slice, k: Array, scratch: Array) -> None:
         """Write the tile of k(s) to ``k`` [BI, BJ]."""
-        if self.gaussian and self.expanded:
-            np.matmul(self._table_in[rows], self._table_out[:, columns], out=k)
-            np.exp2(k, out=k) if self._base2 else np.exp(k, out=k)
-            return
-        self._squared_distances(rows, columns, k, scratch)
-        if self.gaussian:
-            np.negative(k, out=k)
-            np.exp(k, out=k)
-        else:
+        if self._gaussian is None:
+            self._squared_distances(rows, columns, k, scratch)
             k[:] = self.potential.value(k)
+            return
+        if self.expanded:
+            np.matmul(self._table_in[rows], self._table_out[:, columns], out=k)
+        else:
+            self._squared_distances(rows, columns, k, scratch)
+            k *= -self._gaussian.unit
+        self._gaussian.exponentiate(k)
 
     def derivatives(self, rows: slice, columns: slice, dk: Array, scratch: Array) -> None:
         """Write the tile of k'(s) to ``dk`` [BI, BJ]."""
-        self._squared_distances(rows, columns, dk, scratch)
-        dk[:] = self.potential.derivative(dk)
+        if self.is_gaussian:
+            self.values(rows, columns, dk, scratch)
+            np.negative(dk, out=dk)
+        else:
+            self._squared_distances(rows, columns, dk, scratch)
+            dk[:] = self.potential.derivative(dk)
 
     def dipole_products(self, rows: slice, columns: slice, q: Array) -> None:
         """Write the tile of v_i . v_j to ``q`` [BI, BJ]."""

@@ -78,7 +78,7 @@ class MomentReduction:
         self._table_out = np.ascontiguousarray(table_out.T)  # [M, (n + 1) d]
         self._moments_in = np.zeros(self._table_in.shape[::-1], self._table_in.dtype)  # [N, (n + 1) d]
         self._moments_out = np.zeros_like(table_out)  # [(n + 1) d, M]
-        self._dipoles = None if pairs.gaussian else _DipoleSums(pairs)
+        self._dipoles = None if pairs.is_gaussian else _DipoleSums(pairs)
 
     def new_group(self) -> MomentReduction:
         group = copy.copy(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from pn_gpu.kernels.namespace import namespace_of
@@ -14,6 +15,16 @@ def _value(s: Any) -> Any:
 
 def _derivative(s: Any) -> Any:
     return -namespace_of(s).exp(-s)
+
+
+def farthest_square(smallest_normal: float) -> float:
+    """The s at which exp(-s) is the root of the dtype's smallest normal number; from there on it is 0 on the CPU.
+
+    Any smaller, its products with dipoles and inputs would be subnormal numbers, with which processors take up to 50
+    times as long. So that no weight jumps, the CPU kernels take exp(-min(s, farthest)) - exp(-farthest) where s may be
+    larger: in float32 1.1e-19 less, which changes nothing above 1e-11.
+    """
+    return -math.log(smallest_normal) / 2
 
 
 GAUSSIAN = Potential(
