@@ -1,5 +1,6 @@
 """What the NumPy operator takes beside its arguments and results, in elements, by the sizes of its tiles.
 
+Positions within 8 of their centre are taken for granted; in float32 wider ones take a tile of float64 a thread more.
 Bytes, and what training and inference take around the operator, are in `pn_gpu.footprint`.
 """
 

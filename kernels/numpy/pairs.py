@@ -1,24 +1,28 @@
 """Tiles of pairwise quantities between two node sets: k(s_ij), k'(s_ij) and v_i . v_j.
 
 Two ways to a tile of squared distances. Expanded squares, |r_i|^2 + |r_j|^2 - 2 r_i . r_j, are one small matrix
-product over augmented tables; they lose digits far from the origin, so positions are centred first and the way is
-taken only while every particle stays within `EXPANSION_RADIUS` of the centre. Exact differences, one pass per
-dimension, are slower and always right; potentials that are singular at s = 0 need them.
+product over augmented tables; they lose digits far from the origin, so positions are centred first, and float32 has
+tables of float64 beyond `EXPANSION_RADIUS`. Exact differences, one pass per dimension, are slower and always right;
+potentials that are singular at s = 0 need them, and clouds that are wider still.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from pn_gpu.kernels.numpy.gaussian import GaussianValues
+from pn_gpu.kernels.numpy.scratch import scratch
 from pn_gpu.kernels.potentials import Potential
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 # The rounding error of an expanded square is about 2 |r|^2 machine epsilons, so 128 epsilons at this radius.
 EXPANSION_RADIUS = 8.0
+# With exact squares the sums of the gradient lose digits, differences of terms of size |r|: as many at this radius.
+WIDE_RADIUS = 24.0
 
 
 class NodePairs:
@@ -41,42 +45,52 @@ class NodePairs:
         self.v_out = np.ascontiguousarray(v_out)  # [M, d]
         self.v_out_columns = np.ascontiguousarray(v_out.T)  # [d, M]
         self.potential = potential
-        squares_in = np.einsum("ij,ij->i", self.r_in, self.r_in)
-        squares_out = np.einsum("ij,ij->i", self.r_out, self.r_out)
-        farthest_in, farthest_out = squares_in.max(initial=0), squares_out.max(initial=0)
-        self.expanded = bool(potential.smooth_at_zero and max(farthest_in, farthest_out) <= EXPANSION_RADIUS**2)
+        squares = _squares(self.r_in), _squares(self.r_out)
+        farthest_in, farthest_out = (math.sqrt(each.max(initial=0)) for each in squares)
+        farthest = max(farthest_in, farthest_out)
+        is_wide = r_in.dtype.itemsize < 8 and farthest > EXPANSION_RADIUS
+        self.expanded = bool(potential.smooth_at_zero and farthest <= (WIDE_RADIUS if is_wide else EXPANSION_RADIUS))
         self._gaussian: GaussianValues | None = None
         if potential.name == "gaussian":
-            largest = float(np.sqrt(farthest_in) + np.sqrt(farthest_out)) ** 2
-            self._gaussian = GaussianValues(self.r_in.dtype, largest)
-        if self.expanded:
-            self._make_tables(squares_in, squares_out)
-        else:
+            self._gaussian = GaussianValues(self.r_in.dtype, (farthest_in + farthest_out) ** 2)
+        if not self.expanded:
             # Centring rounds particles that are nearer to the origin than to the centre, and spreads a NaN.
             self.r_in, self.r_out = r_in, r_out
+        elif is_wide:
+            precise = [np.subtract(r, centre, dtype=np.float64) for r in (r_in, r_out)]
+            self._make_tables(*precise, *map(_squares, precise))
+        else:
+            self._make_tables(self.r_in, self.r_out, *squares)
 
     @property
     def is_gaussian(self) -> bool:
         """Whether k' = -k."""
         return self._gaussian is not None
 
-    def _make_tables(self, squares_in: Array, squares_out: Array) -> None:
+    def _make_tables(self, r_in: Array, r_out: Array, squares_in: Array, squares_out: Array) -> None:
         """Tables A [N, n + 2] and C [n + 2, M] whose product is -s, in the Gaussian's unit if it is one."""
-        dtype, n = self.r_in.dtype, self.r_in.shape[1]
-        unit = dtype.type(1) if self._gaussian is None else self._gaussian.unit
-        self._table_in = np.empty((len(self.r_in), n + 2), dtype)
-        np.multiply(self.r_in, 2 * unit, out=self._table_in[:, :n])
+        n, unit = r_in.shape[1], r_in.dtype.type(1 if self._gaussian is None else self._gaussian.unit)
+        self._table_in = np.empty((len(r_in), n + 2), r_in.dtype)
+        np.multiply(r_in, 2 * unit, out=self._table_in[:, :n])
         np.multiply(squares_in, -unit, out=self._table_in[:, n])
         self._table_in[:, n + 1] = 1
-        self._table_out = np.empty((n + 2, len(self.r_out)), dtype)
-        self._table_out[:n] = self.r_out.T
+        self._table_out = np.empty((n + 2, len(r_out)), r_out.dtype)
+        self._table_out[:n] = r_out.T
         self._table_out[n] = 1
         np.multiply(squares_out, -unit, out=self._table_out[n + 1])
+
+    def _negative_squares(self, rows: slice, columns: slice, out: Array) -> None:
+        """Write the tile of -s to ``out``, from the tables and in their unit."""
+        if self._table_in.dtype == out.dtype:
+            np.matmul(self._table_in[rows], self._table_out[:, columns], out=out)
+            return
+        precise = scratch("squares", out.shape, self._table_in.dtype)
+        out[...] = np.matmul(self._table_in[rows], self._table_out[:, columns], out=precise)
 
     def _squared_distances(self, rows: slice, columns: slice, s: Array, scratch: Array) -> None:
         """Write the tile of s, never negative, to ``s``."""
         if self.expanded:
-            np.matmul(self._table_in[rows], self._table_out[:, columns], out=s)
+            self._negative_squares(rows, columns, s)
             np.negative(s, out=s)
             np.maximum(s, 0, out=s)
             return
@@ -97,7 +111,7 @@ class NodePairs:
             k[:] = self.potential.value(k)
             return
         if self.expanded:
-            np.matmul(self._table_in[rows], self._table_out[:, columns], out=k)
+            self._negative_squares(rows, columns, k)
         else:
             self._squared_distances(rows, columns, k, scratch)
             k *= -self._gaussian.unit
@@ -121,6 +135,11 @@ class NodePairs:
         self.values(rows, columns, w, scratch)
         self.dipole_products(rows, columns, scratch)
         w *= scratch
+
+
+def _squares(r: Array) -> Array:
+    """|r|^2 of positions [N, n]."""
+    return np.einsum("ij,ij->i", r, r)
 
 
 def _centre(r: Array) -> Array:

@@ -18,8 +18,8 @@ Array = Any
 
 # After so many checks the search is made anew: the particles may have drawn together and need fewer features.
 CHECKS_PER_SEARCH = 16
-# "direct" is questioned ever more rarely, down to once in this many intervals.
-LONGEST_PATIENCE = 16
+# "direct" is questioned after so many intervals, then ever more rarely: a search in vain may take longer than a step.
+SHORTEST_PATIENCE, LONGEST_PATIENCE = 4, 16
 
 
 class MethodPlanner:
@@ -27,7 +27,8 @@ class MethodPlanner:
 
     A layer asks for the plan before every forward and uses what it gets for the backward of that forward too,
     so that the gradient is the exact derivative of what was computed. Between checks, which come after 1, 2,
-    4, 8 calls and so on up to every ``interval``, that costs microseconds. A check measures the error of the
+    4, 8 calls and so on up to every ``interval``, that costs microseconds; "direct" is questioned after 4 to
+    16 intervals. A check measures the error of the
     expansion in use on all particles, gives newly strayed ones exact weights and takes others back;
     only when the tolerance is no longer kept, or the gain is gone, is another expansion searched. "auto"
     takes the Mehler method when a training step is predicted to be 1.5 times as fast, and gives it up below
@@ -92,9 +93,11 @@ class MethodPlanner:
             return current
         particles = (r_in, v_in, r_out, v_out)
         self.current = self._search(batch, particles) if self.current is None else self._check(batch, particles)
+        is_direct = self.current.method == "direct"
+        if is_direct:
+            self._wait = max(self._wait, self.interval * SHORTEST_PATIENCE)
         self._left = self._wait - 1
-        longest = self.interval if self.current.method == "mehler" else self.interval * LONGEST_PATIENCE
-        self._wait = min(2 * self._wait, longest)
+        self._wait = min(2 * self._wait, self.interval * (LONGEST_PATIENCE if is_direct else 1))
         return self.current
 
     def _search(self, batch: int, particles: tuple[Array, Array, Array, Array], gain: float = GAIN_TO_START) -> Plan:

@@ -54,13 +54,14 @@ def test_nan_and_infinity():
     assert k[1:].tolist() == [0, 1]
 
 
-@pytest.mark.parametrize("spread", [2.0, 6.0], ids=["expanded squares", "differences"])
-def test_tiles_of_wide_clouds(spread):
+@pytest.mark.parametrize("radius", [5, 18, 80], ids=["expanded squares", "of float64", "differences"])
+def test_tiles_of_wide_clouds(radius):
     rng = np.random.default_rng(1)
-    r_in, v_in, r_out, v_out = (rng.normal(0, spread / 2, (300, 2)).astype(np.float32) for _ in range(4))
-    r_in[0], r_out[0] = -spread, spread
+    r_in, v_in, r_out, v_out = (rng.normal(0, 1.5, (300, 2)).astype(np.float32) for _ in range(4))
+    r_in[:5], r_out[:5] = -radius / 2 + 0.1 * v_in[:5], -radius / 2  # far out, but close together
+    r_out[5] = radius, 0
     pairs = NodePairs(r_in, v_in, r_out, v_out, potentials.get("gaussian"))
-    assert pairs.expanded == (spread < 4)
+    assert pairs.expanded == (radius < 24)
     k, scratch = np.empty((2, 300, 300), np.float32)
     everything = slice(0, 300)
     pairs.values(everything, everything, k, scratch)

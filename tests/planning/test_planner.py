@@ -71,6 +71,15 @@ def test_the_choice_has_hysteresis() -> None:
     assert planner.plan(4, *case.particles).method == "direct"
 
 
+def test_direct_is_seldom_questioned() -> None:
+    case = make_case("normal", 2)
+    planner = pn.MethodPlanner(costs=pn.Costs(0, 1e-15, 0, 0, 1e-9, 0), interval=2)
+    plans = [planner.plan(4, *case.particles) for _ in range(100)]
+    assert {plan.method for plan in plans} == {"direct"}
+    # 4, 8 and then every 16 intervals of 2 calls.
+    assert [k for k in range(1, 100) if plans[k] is not plans[k - 1]] == [8, 24, 56, 88]
+
+
 def test_reset_and_other_sizes_plan_anew() -> None:
     case, other = make_case("normal", 2), make_case("normal", 2, n_in=1400)
     planner = pn.MethodPlanner(costs=FAVOUR_MEHLER)
