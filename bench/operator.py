@@ -6,6 +6,7 @@ threaded program (bench/plain_tiles.py) runs beside it: plain_ratio is its time 
 
 python -m bench operator                                    N = M = 4096, n = 3, float32
 python -m bench operator --layers 784x128 128x10 --batch 100
+python -m bench operator --batch 128 --spreads 0.5 1 2 4    how far apart the particles are should cost nothing
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layers", nargs="+", default=["4096x4096"], metavar="NxM", help="default: 4096x4096")
     parser.add_argument("--batch", nargs="+", type=int, default=[1, 8, 16, 64, 128, 512], help="default: %(default)s")
     parser.add_argument("--dim", type=int, default=3, help="dimensions n (default: 3)")
+    parser.add_argument(
+        "--spreads", nargs="+", type=float, default=[0.5], help="standard deviations of the positions (default: 0.5)"
+    )
     parser.add_argument("--dtype", choices=list(TOLERANCE), default="float32", help="default: float32")
     parser.add_argument("--seconds", type=float, default=6.0, help="time for each comparison (default: 6)")
     add_save_option(parser)
@@ -41,7 +45,9 @@ def run(options: argparse.Namespace) -> None:
     for size in options.layers:
         n_in, n_out = map(int, size.split("x"))
         for batch in options.batch:
-            rows += _measure(random_layer(batch, n_in, n_out, options.dim, options.dtype), options.seconds)
+            for spread in options.spreads:
+                layer = random_layer(batch, n_in, n_out, options.dim, options.dtype, spread=spread)
+                rows += [{"s": spread, **row} for row in _measure(layer, options.seconds)]
     report(f"time of the operator / time of products with a stored W, n = {options.dim}", rows, options.save)
 
 
