@@ -87,7 +87,7 @@ class NodePairs:
         precise = scratch("squares", out.shape, self._table_in.dtype)
         out[...] = np.matmul(self._table_in[rows], self._table_out[:, columns], out=precise)
 
-    def _squared_distances(self, rows: slice, columns: slice, s: Array, scratch: Array) -> None:
+    def _squared_distances(self, rows: slice, columns: slice, s: Array, spare: Array) -> None:
         """Write the tile of s, never negative, to ``s``."""
         if self.expanded:
             self._negative_squares(rows, columns, s)
@@ -96,45 +96,45 @@ class NodePairs:
             return
         s[:] = 0
         for axis in range(self.r_in.shape[1]):
-            self.differences(axis, rows, columns, scratch)
-            scratch *= scratch
-            s += scratch
+            self.differences(axis, rows, columns, spare)
+            spare *= spare
+            s += spare
 
     def differences(self, axis: int, rows: slice, columns: slice, out: Array) -> None:
         """Write r_i - r_j along one axis to ``out`` [BI, BJ]."""
         np.subtract(self.r_in[rows, axis, None], self.r_out[None, columns, axis], out=out)
 
-    def values(self, rows: slice, columns: slice, k: Array, scratch: Array) -> None:
+    def values(self, rows: slice, columns: slice, k: Array, spare: Array) -> None:
         """Write the tile of k(s) to ``k`` [BI, BJ]."""
         if self._gaussian is None:
-            self._squared_distances(rows, columns, k, scratch)
+            self._squared_distances(rows, columns, k, spare)
             k[:] = self.potential.value(k)
             return
         if self.expanded:
             self._negative_squares(rows, columns, k)
         else:
-            self._squared_distances(rows, columns, k, scratch)
+            self._squared_distances(rows, columns, k, spare)
             k *= -self._gaussian.unit
         self._gaussian.exponentiate(k)
 
-    def derivatives(self, rows: slice, columns: slice, dk: Array, scratch: Array) -> None:
+    def derivatives(self, rows: slice, columns: slice, dk: Array, spare: Array) -> None:
         """Write the tile of k'(s) to ``dk`` [BI, BJ]."""
         if self.is_gaussian:
-            self.values(rows, columns, dk, scratch)
+            self.values(rows, columns, dk, spare)
             np.negative(dk, out=dk)
         else:
-            self._squared_distances(rows, columns, dk, scratch)
+            self._squared_distances(rows, columns, dk, spare)
             dk[:] = self.potential.derivative(dk)
 
     def dipole_products(self, rows: slice, columns: slice, q: Array) -> None:
         """Write the tile of v_i . v_j to ``q`` [BI, BJ]."""
         np.matmul(self.v_in[rows], self.v_out_columns[:, columns], out=q)
 
-    def weights(self, rows: slice, columns: slice, w: Array, scratch: Array) -> None:
+    def weights(self, rows: slice, columns: slice, w: Array, spare: Array) -> None:
         """Write the tile of w_ij = (v_i . v_j) k(s_ij) to ``w`` [BI, BJ]."""
-        self.values(rows, columns, w, scratch)
-        self.dipole_products(rows, columns, scratch)
-        w *= scratch
+        self.values(rows, columns, w, spare)
+        self.dipole_products(rows, columns, spare)
+        w *= spare
 
 
 def _squares(r: Array) -> Array:
