@@ -235,7 +235,7 @@ MARKERS = {"n = 2": ("o", "#1b7837"), "n = 3": ("s", "#2166ac"), "MLP": ("^", "#
 
 
 def _draw(sections: list[tuple[str, list[Summary]]], folder: Path) -> None:
-    figure = new_figure(7.5, 4.8 * len(sections))
+    figure = new_figure(10, 5 * len(sections))
     if figure is None:
         return
     for axes, (title, summaries) in zip(figure.subplots(len(sections), squeeze=False)[:, 0], sections, strict=True):
@@ -243,32 +243,32 @@ def _draw(sections: list[tuple[str, list[Summary]]], folder: Path) -> None:
     save_picture(figure, folder / "table1")
 
 
+def _draw_cells(axes: Any, cells: list[Summary], **style: Any) -> None:
+    spread = [0.0 if np.isnan(cell.test_spread) else cell.test_spread for cell in cells]
+    axes.errorbar([cell.parameters for cell in cells], [cell.test for cell in cells], spread, elinewidth=1, **style)
+
+
 def _draw_section(axes: Any, title: str, summaries: list[Summary]) -> None:
     for column, cells in _by_column(summaries):
         marker, colour = MARKERS.get(column, ("D", "#762a83"))
-        cells = sorted(cells, key=lambda cell: cell.parameters)
-        parameters, test = [cell.parameters for cell in cells], [cell.test for cell in cells]
-        spread = [0.0 if np.isnan(cell.test_spread) else cell.test_spread for cell in cells]
         label = f"Particle Network, {column}" if column != "MLP" else "perceptron (MLP)"
-        axes.errorbar(parameters, test, spread, fmt=marker, color=colour, ms=6, capsize=2, lw=1, label=label)
-        single = [cell for cell in cells if len(cell.hidden) < 2]
-        axes.plot(
-            [cell.parameters for cell in single], [cell.test for cell in single], "-", color=colour, lw=0.8, alpha=0.6
-        )
-        for cell in cells:
+        style = {"marker": marker, "color": colour, "ms": 5, "capsize": 2, "lw": 0.8}
+        single = sorted((cell for cell in cells if len(cell.hidden) < 2), key=lambda cell: cell.parameters)
+        _draw_cells(axes, single, ls="-", label=label, **style)
+        _draw_cells(axes, [cell for cell in cells if len(cell.hidden) > 1], ls="", mfc="white", **style)
+        for cell in single:
             axes.annotate(
                 "-".join(map(str, cell.hidden)) or "none",
                 (cell.parameters, cell.test),
-                xytext=(0, 7 if len(cell.hidden) < 2 else -13),
+                xytext=(4, -10),
                 textcoords="offset points",
                 fontsize=7,
                 color=colour,
-                ha="center",
             )
     axes.set_xscale("log")
     axes.set_xlabel("parameters")
     axes.set_ylabel("test accuracy, %")
-    axes.set_title(f"{title}\n(numbers at the points: hidden nodes)", fontsize=9)
+    axes.set_title(f"{title}\n(numbers: hidden nodes; hollow: two hidden layers)", fontsize=9)
     axes.grid(which="both", alpha=0.25, lw=0.5)
     axes.margins(0.06, 0.12)
     axes.legend(loc="lower right", fontsize=8)
