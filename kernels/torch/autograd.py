@@ -7,13 +7,15 @@ have the same derivative.
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pn_gpu.kernels.room import How, Particles, Residuals
 from pn_gpu.kernels.torch import compute, library
+from pn_gpu.kernels.torch.second_order import Direction, hessian_product, push_forward
 
 # Skips the dispatcher's own autograd layer: `_ParticleLinear` is that layer, in half its time.
 _below_autograd = torch._C._AutoDispatchBelowAutograd
@@ -73,6 +75,8 @@ def _may_keep(*tensors: Tensor | None) -> bool:
 
 
 class _ParticleLinear(torch.autograd.Function):
+    """The operator; its forward mode goes through `second_order`."""
+
     generate_vmap_rule = True
 
     @staticmethod
@@ -88,12 +92,20 @@ class _ParticleLinear(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.kept, ctx.how = inputs[:2]
         ctx.save_for_backward(*inputs[2:7])
+        ctx.save_for_forward(*inputs[2:7])
         ctx.bias_dtype = None if inputs[7] is None else inputs[7].dtype
 
     @staticmethod
     def backward(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
         x, *particles = ctx.saved_tensors
         return (None, None, *_gradients(ctx, ctx.needs_input_grad[2:8], dz, x, Particles(*particles)))
+
+    @staticmethod
+    def jvp(ctx: Any, _: None, __: None, u_x: Tensor | None, *rest: Tensor | None) -> Tensor:
+        x, *particles = ctx.saved_tensors
+        u = Direction(None, u_x, _complete(rest[:4], particles))
+        tangent = push_forward(x, Particles(*particles), u, ctx.how)
+        return tangent if rest[4] is None else (tangent + rest[4]).to(tangent.dtype)
 
 
 def _gradients(
@@ -114,19 +126,15 @@ def _gradients(
     return dx, *(g if need else None for g, need in zip(of_particles, need_each, strict=True)), dbias
 
 
-def _save_nothing(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    """A refusal needs nothing."""
-
-
-def _refuse(ctx: Any, *gradients: Any) -> NoReturn:
-    raise RuntimeError(
-        "particle_linear: gradients of gradients are not implemented; take the first gradient without "
-        "create_graph=True, or build the layer from pn_gpu.dense_weight where second ones are needed"
-    )
+def _complete(parts: Sequence[Tensor | None], particles: Sequence[Tensor]) -> Particles | None:
+    """Directions of the four arrays of particles, zeros where one has none; None where none has one."""
+    if all(part is None for part in parts):
+        return None
+    return Particles(*(torch.zeros_like(p) if t is None else t for t, p in zip(parts, particles, strict=True)))
 
 
 class _ParticleLinearBackward(torch.autograd.Function):
-    """The gradient: torch.func records it as differentiable, being differentiated it refuses."""
+    """The operator's gradient; its derivatives go through `second_order`."""
 
     generate_vmap_rule = True
 
@@ -137,8 +145,36 @@ class _ParticleLinearBackward(torch.autograd.Function):
         with _below_autograd():
             return tuple(library.call_backward(dz, x, Particles(*particles), how, *wanted))
 
-    setup_context = staticmethod(_save_nothing)
-    backward = staticmethod(_refuse)
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.how, ctx.wanted = inputs[:2]
+        ctx.save_for_backward(*inputs[2:])
+        ctx.save_for_forward(*inputs[2:])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        dz, x, *particles = ctx.saved_tensors
+        u_x, *u_particles, u_bias = library.from_list(cotangents, *ctx.wanted)
+        u = Direction(None, u_x, _complete(u_particles, particles))
+        needs = ctx.needs_input_grad[2:]
+        h = hessian_product(dz, x, Particles(*particles), u, ctx.how, needs[0], any(needs[1:]))
+        h_dz = h.dz if u_bias is None or h.dz is None else h.dz + u_bias.to(h.dz.dtype)
+        return None, None, h_dz, h.x, *(h.particles or (None,) * 4)
+
+    @staticmethod
+    def jvp(ctx: Any, _: None, __: None, *tangents: Tensor | None) -> tuple[Tensor, ...]:
+        dz, x, *particles = ctx.saved_tensors
+        u_dz, u_x, *u_particles = tangents
+        u = Direction(u_dz, u_x, _complete(u_particles, particles))
+        need_dx, need_particles, need_dbias = ctx.wanted
+        results: list[Tensor] = []
+        if need_dx or need_particles:
+            h = hessian_product(dz, x, Particles(*particles), u, ctx.how, False, True)
+            results = [*([h.x] if need_dx else []), *(h.particles if need_particles else [])]
+        if need_dbias:
+            results.append((torch.zeros_like(dz) if u_dz is None else u_dz).reshape(-1, dz.shape[-1]).sum(0))
+        return tuple(results)
 
 
 def _register(name: str) -> None:
@@ -173,7 +209,6 @@ def _register(name: str) -> None:
         return results, [0] * len(results)
 
     torch.library.register_autograd(f"pn_gpu::{name}", differentiate, setup_context=save)
-    torch.library.register_autograd(f"pn_gpu::{name}_backward", _refuse, setup_context=_save_nothing)
     torch.library.register_vmap(f"pn_gpu::{name}", vmap_forward)
     torch.library.register_vmap(f"pn_gpu::{name}_backward", vmap_backward)
 

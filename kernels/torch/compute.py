@@ -29,7 +29,7 @@ def forward(
     """z [..., M] for x [..., N], contiguous, and with ``keep`` what spares `backward` work."""
     bias = None if bias is None else _computable(bias)
     with threads.at_most(torch.get_num_threads()):
-        z, residuals = room_of(x.device, how).forward(_matrix(x), _nodes(particles), bias, how, keep)
+        z, residuals = room_of(x.device, how).forward(as_matrix(x), _nodes(particles), bias, how, keep)
     return z if x.ndim == 2 else z.reshape(*x.shape[:-1], z.shape[1]), residuals
 
 
@@ -44,11 +44,11 @@ def backward(
 ) -> OperatorGradient:
     """Gradients for dz [..., M] and x [..., N], contiguous, each in the shape and dtype of what it belongs to."""
     if not (need_dx or need_particles):
-        dbias = _matrix(dz).sum(dim=0, dtype=_computable(particles.r_out).dtype)
+        dbias = as_matrix(dz).sum(dim=0, dtype=_computable(particles.r_out).dtype)
         return OperatorGradient(None, None, None, None, None, dbias.to(particles.r_out.dtype))
     with threads.at_most(torch.get_num_threads()):
         gradient = room_of(x.device, how).backward(
-            _matrix(dz), _matrix(x), _nodes(particles), how, need_dx, need_particles, residuals
+            as_matrix(dz), as_matrix(x), _nodes(particles), how, need_dx, need_particles, residuals
         )
     dx, *of_particles, dbias = gradient
     return OperatorGradient(
@@ -130,7 +130,7 @@ def _nodes(particles: Particles) -> Particles:
     return Particles(*map(_computable, particles))
 
 
-def _matrix(x: Tensor) -> Tensor:
+def as_matrix(x: Tensor) -> Tensor:
     """[..., N] as [B, N]; -1 would be ambiguous for an empty batch."""
     return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 

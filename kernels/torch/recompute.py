@@ -6,7 +6,7 @@ and by any transform of torch.func.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -38,6 +38,14 @@ def recomputed(function: Function, elements: int, *arguments: Tensor | None) -> 
     return _Recomputed.apply(of_tensors, elements, *(a for a in arguments if a is not None))
 
 
+def forward_derivative(function: Callable[..., Any], point: Sequence[Tensor], tangents: Sequence[Tensor]) -> Any:
+    """The tangent of ``function(*point)`` as the derivative of its linear pull-back: unlike `torch.func.jvp` it works
+    within a level of `torch.autograd.forward_ad`."""
+    output, pull_back = torch.func.vjp(function, *point)
+    nothing = torch.zeros_like(output) if isinstance(output, Tensor) else tuple(map(torch.zeros_like, output))
+    return torch.func.vjp(pull_back, nothing)[1](tuple(tangents))[0]
+
+
 class _Recomputed(torch.autograd.Function):
     @staticmethod
     def forward(function: Function, elements: int, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -63,7 +71,7 @@ class _Recomputed(torch.autograd.Function):
         function, count = ctx.function, len(ctx.saved_tensors)
 
         def push_forward(*tensors: Tensor) -> tuple[Tensor, ...]:
-            return torch.func.jvp(function, tensors[:count], tensors[count:])[1]
+            return forward_derivative(function, tensors[:count], tensors[count:])
 
         return recomputed(push_forward, ctx.elements, *ctx.saved_tensors, *tangents)
 
