@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pn_gpu.kernels.torch.forward_mode import nestable
+
 Function = Callable[..., tuple[Tensor, ...]]
 
 # Elements that one array of a batched function may have, unless a single sample has more.
@@ -67,13 +69,14 @@ class _Recomputed(torch.autograd.Function):
         return None, None, *recomputed(pull_back, ctx.elements, *ctx.saved_tensors, *cotangents)
 
     @staticmethod
-    def jvp(ctx: Any, _: None, __: None, *tangents: Tensor) -> tuple[Tensor, ...]:
-        function, count = ctx.function, len(ctx.saved_tensors)
+    @nestable
+    def jvp(ctx: Any, saved: list[Tensor], _: None, __: None, *tangents: Tensor) -> tuple[Tensor, ...]:
+        function, count = ctx.function, len(saved)
 
         def push_forward(*tensors: Tensor) -> tuple[Tensor, ...]:
             return forward_derivative(function, tensors[:count], tensors[count:])
 
-        return recomputed(push_forward, ctx.elements, *ctx.saved_tensors, *tangents)
+        return recomputed(push_forward, ctx.elements, *saved, *tangents)
 
     @staticmethod
     def vmap(

@@ -24,6 +24,7 @@ from torch import Tensor
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.room import Direct, How, Particles
 from pn_gpu.kernels.torch import composition, compute
+from pn_gpu.kernels.torch.forward_mode import nestable
 from pn_gpu.kernels.torch.recompute import recomputed
 
 # Pairs of particles whose weights exist at once.
@@ -70,14 +71,6 @@ def hessian_product(
         None if h is None else h.reshape(t.shape).to(t.dtype) for h, t in zip(results, (dz, x, *particles), strict=True)
     )
     return Direction(h_dz if need_dz else None, h_x, Particles(*h_particles) if need_rest else None)
-
-
-def push_forward(x: Tensor, particles: Particles, u: Direction, how: How) -> Tensor:
-    """The tangent [..., M] of the operator without bias, for those of x and the particles."""
-    nothing = x.new_zeros(()).expand(*x.shape[:-1], particles.r_out.shape[0])
-    tangent = hessian_product(nothing, x, particles, u, how, True, False).dz
-    assert tangent is not None
-    return tangent
 
 
 def _dtype_of(*tensors: Tensor) -> torch.dtype:
@@ -207,8 +200,6 @@ def _derivative(potential: Potential, order: int, s: Tensor) -> Tensor:
 
 
 class _Derivative(torch.autograd.Function):
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(potential: Potential, order: int, s: Tensor) -> Tensor:
         return potential.derivative(s) if order else potential.value(s)
@@ -224,5 +215,12 @@ class _Derivative(torch.autograd.Function):
         return None, None, cotangent * _derivative(ctx.potential, ctx.order + 1, *ctx.saved_tensors)
 
     @staticmethod
-    def jvp(ctx: Any, _: None, __: None, tangent: Tensor) -> Tensor:
-        return tangent * _derivative(ctx.potential, ctx.order + 1, *ctx.saved_tensors)
+    @nestable
+    def jvp(ctx: Any, saved: list[Tensor], _: None, __: None, tangent: Tensor) -> Tensor:
+        return tangent * _derivative(ctx.potential, ctx.order + 1, *saved)
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[None, None, int], potential: Potential, order: int, s: Tensor
+    ) -> tuple[Tensor, int]:
+        return _Derivative.apply(potential, order, s), in_dims[2]
