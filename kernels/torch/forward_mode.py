@@ -20,7 +20,7 @@ def nestable(jvp: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(jvp)
     def within_levels(ctx: Any, *tangents: Tensor | None) -> Any:
         with forward_ad._set_fwd_grad_enabled(True):
-            saved = [None if t is None else forward_ad.unpack_dual(t).primal for t in ctx.saved_tensors]
+            saved = [None if t is None else forward_ad.unpack_dual(t, level=0).primal for t in ctx.saved_tensors]
             return jvp(ctx, saved, *tangents)
 
     return within_levels
