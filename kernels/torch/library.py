@@ -11,7 +11,9 @@ gradients, dbias; so does a product with the Hessian: the parts of dz, of x and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -29,10 +31,6 @@ from pn_gpu.kernels.torch.second_order import Direction, hessian_product
 SETTINGS = {"particle_linear": "str potential, str? precision", "mehler_linear": "Tensor packed"}
 _LAYER = "Tensor x, Tensor r_in, Tensor v_in, Tensor r_out, Tensor v_out"
 _DIRECTION = "Tensor? u_dz, Tensor? u_x, Tensor? u_r_in, Tensor? u_v_in, Tensor? u_r_out, Tensor? u_v_out"
-
-_outside = torch._C._dispatch_tls_local_exclude_set()
-with torch._C._AutoDispatchBelowAutograd():
-    _AUTOGRAD_KEYS = torch._C._dispatch_tls_local_exclude_set() - _outside
 
 _library = torch.library.Library("pn_gpu", "DEF")
 _packed: WeakKeyDictionary[Approximation, Tensor] = WeakKeyDictionary()
@@ -121,10 +119,16 @@ def how_of(name: str, settings: Sequence[Any]) -> How:
     return Mehler(unpack(compute.view(settings[0].cpu())))
 
 
-def _differentiating() -> Any:
-    """Lets torch.func work inside the implementation of an operator, which the dispatcher calls below autograd."""
-    below = torch._C._dispatch_tls_local_exclude_set()
-    return torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), below - _AUTOGRAD_KEYS)
+def _as_outermost() -> Any:
+    """Lets torch.func work in what an operator does, which the dispatcher calls below autograd and below torch.func."""
+    return torch._C._ForceDispatchKeyGuard(*_keys_of_a_new_thread())
+
+
+@cache
+def _keys_of_a_new_thread() -> tuple[Any, Any]:
+    with ThreadPoolExecutor(1) as pool:
+        included = pool.submit(torch._C._dispatch_tls_local_include_set).result()
+        return included, pool.submit(torch._C._dispatch_tls_local_exclude_set).result()
 
 
 def as_list(gradient: OperatorGradient, need_dx: bool, need_particles: bool, need_dbias: bool) -> list[Tensor]:
@@ -162,7 +166,7 @@ def _define(name: str, settings: str) -> None:
         (dz, x, *particles), (u_dz, u_x, *u_particles) = arguments[:6], arguments[6:12]
         directions = None if u_particles[0] is None else Particles(*u_particles)
         u, how = Direction(u_dz, u_x, directions), how_of(name, arguments[12:-2])
-        with torch.no_grad(), _differentiating():
+        with torch.no_grad(), _as_outermost():
             h = hessian_product(dz, x, Particles(*particles), u, how, *arguments[-2:])
         return [part.contiguous() for part in (h.dz, h.x, *(h.particles or ())) if part is not None]
 
