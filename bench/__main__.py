@@ -10,6 +10,7 @@ import sys
 BENCHMARKS = {
     "operator": "forward and backward beside the products with a stored W",
     "step": "a training step beside plain torch, KeOps and nn.Linear",
+    "derivatives": "products with a Hessian and forward mode beside plain torch and KeOps",
     "memory": "peak memory: of the operator, and with --widths of networks against the formula",
     "mnist": "time of an epoch beside torch, and test accuracy",
     "wide": "wide layers by the Mehler method beside dense products",
@@ -30,7 +31,7 @@ Run on an otherwise idle machine. `python -m bench NAME --help` lists the option
 
 def main() -> int:
     """Parse the command line and run one benchmark; only its own libraries are imported."""
-    names = "\n".join(f"  {name:<10}{text}" for name, text in BENCHMARKS.items())
+    names = "\n".join(f"  {name:<13}{text}" for name, text in BENCHMARKS.items())
     chooser = argparse.ArgumentParser(
         prog="python -m bench",
         description=DESCRIPTION.format(names=names),
