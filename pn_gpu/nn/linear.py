@@ -4,24 +4,41 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pn_gpu.checks import check_choice, check_flag
-from pn_gpu.dispatch import can_read
+from pn_gpu.dispatch import outside_transforms, readable
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.room import Direct, How, Mehler
 from pn_gpu.kernels.room import Particles as LayerParticles
+from pn_gpu.kernels.staging import Planned, add_chooser
 from pn_gpu.kernels.torch import particle_linear, potential_name
 from pn_gpu.kernels.torch.checks import check_input
 from pn_gpu.nn.particles import Particles, fill, keep_float32, parameter_dtype
-from pn_gpu.operator import dense_weight, is_never_fast
+from pn_gpu.operator import computed_whole, dense_weight, is_never_fast
 from pn_gpu.planning import MethodPlanner
 
 # What `input_precision` can be: how float32 products are taken on a GPU.
 PRECISIONS = ("ieee", "tf32", "bf16x3")
+
+
+class _LayerChooser:
+    """Plans the calls of one layer within compiled graphs, which know it by its number."""
+
+    def __init__(self, planner: MethodPlanner) -> None:
+        self.planner = planner
+        self.number = add_chooser(self)
+
+    def choose(self, batch: int, particles: LayerParticles, planned: Planned) -> How:
+        """The plan as of `MethodPlanner`, which follows the particles from call to call."""
+        approximation = self.planner.plan(batch, *(p.detach() for p in particles)).approximation
+        if approximation is None:
+            return Direct(potentials.get(planned.potential), planned.precision)
+        return Mehler(approximation)
 
 
 class ParticleLinear(nn.Module):
@@ -88,6 +105,7 @@ class ParticleLinear(nn.Module):
         super().__init__()
         self.potential = potential_name(potential)
         self.planner = MethodPlanner(method, rtol, self.potential)
+        self._chooser = _LayerChooser(self.planner)
         if input_precision is not None:
             check_choice("input_precision", input_precision, PRECISIONS)
         self.input_precision = input_precision
@@ -142,7 +160,8 @@ class ParticleLinear(nn.Module):
         if torch.is_grad_enabled() and any(p.requires_grad for p in particles):
             identity = torch.eye(self.in_features, device=particles.r_in.device, dtype=particles.r_in.dtype)
             return particle_linear(identity, particles, None, Direct(potentials.get(self.potential), "ieee")).T
-        return dense_weight(*(p.detach() for p in particles), self.potential).T
+        r_in, v_in, r_out, v_out = (p.detach() for p in particles)
+        return dense_weight(r_in, v_in, r_out, v_out, self.potential).T
 
     @property
     def num_parameters(self) -> int:
@@ -160,16 +179,24 @@ class ParticleLinear(nn.Module):
         check_input(x, particles.r_in)
         return particle_linear(x, particles, self.bias, self._how(x, particles))
 
-    def _how(self, x: Tensor, particles: LayerParticles) -> How:
-        """How to compute this call: by the plan, unless every weight is wanted or the particles cannot be read."""
-        potential, method = potentials.get(self.potential), self.planner.method
+    def _how(self, x: Tensor, particles: LayerParticles) -> How | Planned:
+        """How to compute this call: as planned, now or when the graph runs that is being traced."""
+        potential, planner = potentials.get(self.potential), self.planner
         direct = Direct(potential, self.input_precision)
-        if method == "direct" or (method == "auto" and is_never_fast(particles, potential)):
+        if planner.method == "direct" or (planner.method == "auto" and is_never_fast(particles, potential)):
             return direct
-        if not can_read(x, *particles):
-            return direct
-        plan = self.planner.plan(math.prod(x.shape[:-1]), *(p.detach() for p in particles))
+        if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+            return Planned(self._chooser.number, self.potential, self.input_precision, planner.method, planner.rtol)
+        plain = readable(particles)
+        with outside_transforms():
+            plan = planner.current if plain is None else planner.plan(math.prod(x.shape[:-1]), *plain)
+        if plan is None:
+            return computed_whole(direct, particles)
         return direct if plan.approximation is None else Mehler(plan.approximation)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._chooser = _LayerChooser(self.planner)  # a copy plans for itself
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
