@@ -1,4 +1,4 @@
-"""Files that are either written whole or left as they were."""
+"""Files that are either written whole or left as they were, and the folder of those that are kept between runs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import platformdirs
 
 
 @contextmanager
@@ -37,3 +39,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def cache_folder() -> Path:
+    """Where downloads and measured costs are kept: ``PN_GPU_CACHE``, else ``pn_gpu`` in the user's cache folder."""
+    own = os.environ.get("PN_GPU_CACHE")
+    return Path(own) if own else platformdirs.user_cache_path("pn_gpu", appauthor=False)
