@@ -29,6 +29,9 @@ NETWORK_KINDS: dict[str, type[ParticleNetwork] | type[DenseNetwork]] = {
     kind.kind: kind for kind in (ParticleNetwork, DenseNetwork)
 }
 
+# What a network is whose file does not say: older files could be of no other kind.
+UNSAID: dict[str, dict[str, Any]] = {ParticleNetwork.kind: {"initialisation": "paper"}, DenseNetwork.kind: {}}
+
 Path_ = str | os.PathLike[str]
 
 
@@ -53,6 +56,14 @@ def network_metadata(network: Network) -> dict[str, Any]:
         "dtype": network.dtype,
         "architecture": network.architecture(),
     }
+
+
+def complete_architecture(kind: str, architecture: Mapping[str, Any]) -> dict[str, Any]:
+    """The architecture in a file as a file written today has it."""
+    complete = UNSAID.get(kind, {}) | dict(architecture)
+    if kind == ParticleNetwork.kind and "dipole_dim" not in complete and "dim" in complete:
+        complete["dipole_dim"] = 2 if complete.get("model") == "charge_phase" else complete["dim"]
+    return complete
 
 
 def load(path: Path_, backend: str | Backend = "auto", dtype: str | None = None) -> Any:
@@ -121,7 +132,10 @@ def build_network(
         raise ValueError(f"{path}: got a network of kind {kind!r}, want one of {', '.join(NETWORK_KINDS)}")
     try:
         network = NETWORK_KINDS[kind](
-            **metadata["architecture"], seed=0, backend=backend, dtype=metadata["dtype"] if dtype is None else dtype
+            **complete_architecture(kind, metadata["architecture"]),
+            seed=0,
+            backend=backend,
+            dtype=metadata["dtype"] if dtype is None else dtype,
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: the architecture in its metadata cannot be read ({error})") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sized
 from typing import TYPE_CHECKING, Any
 
@@ -56,10 +57,19 @@ class ArrayBatches:
         assert self.num_examples is not None
         return -(-self.num_examples // self._size)
 
+    def first_inputs(self, rng: np.random.Generator) -> Array:
+        """The x of the first batch of an epoch that begins with this random state, whole in every process."""
+        rows = self._order(copy.deepcopy(rng))[: self._size]
+        return self._network.backend.xp.take(self._x, self._network.backend.asarray(rows), axis=0)
+
+    def _order(self, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+        assert self.num_examples is not None
+        return rng.permutation(self.num_examples) if self._shuffle else np.arange(self.num_examples)
+
     def epoch(self, rng: np.random.Generator) -> Iterator[tuple[Array, Array, int]]:
         """(x, targets, rows of the whole batch) of one epoch."""
         assert self.num_examples is not None
-        order = rng.permutation(self.num_examples) if self._shuffle else np.arange(self.num_examples)
+        order = self._order(rng)
         for start in range(0, self.num_examples, self._size):
             rows = order[start : start + self._size]
             yield (*self._take(rows[self._part :: self._num_parts]), len(rows))

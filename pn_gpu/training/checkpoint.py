@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pn_gpu.backends import to_numpy
-from pn_gpu.storage import read_file, save_network
+from pn_gpu.storage import complete_architecture, read_file, save_network
+from pn_gpu.training.proportional_steps import ProportionalSteps
 
 if TYPE_CHECKING:
     from pn_gpu.training.loop import TrainingRun
@@ -36,6 +37,7 @@ def save_checkpoint(run: TrainingRun, path: str | os.PathLike[str]) -> None:
         "history": run.history.metrics,
         "random_state": run.rng.bit_generator.state,
         "callbacks": callbacks,
+        "step_scales": run.steps.scales,
     }
     save_network(run.network, path, tensors, {_TRAINING: training})
 
@@ -54,7 +56,7 @@ def restore_checkpoint(run: TrainingRun, path: str | os.PathLike[str]) -> None:
     training = metadata[_TRAINING]
     _check_same(
         path,
-        {"architecture": metadata["architecture"]},
+        {"architecture": complete_architecture(metadata["kind"], metadata["architecture"])},
         {"architecture": run.network.architecture()},
     )
     _check_same(path, training["settings"], run.settings())
@@ -70,6 +72,7 @@ def restore_checkpoint(run: TrainingRun, path: str | os.PathLike[str]) -> None:
     run.epoch, run.step = training["epoch"], training["step"]
     run.history.metrics = training["history"]
     run.rng.bit_generator.state = training["random_state"]
+    run.steps = ProportionalSteps(network, training.get("step_scales", {}))
     # A run that a callback ended stays ended; an interrupted or finished one may go on.
     if training["stop_reason"] not in ("", "finished", "interrupted"):
         run.stop(training["stop_reason"])

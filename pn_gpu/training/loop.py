@@ -16,7 +16,7 @@ from pn_gpu.model.parameters import ParameterVector
 from pn_gpu.model.passes import batch_gradient
 from pn_gpu.model.penalties import Penalty
 from pn_gpu.model.symmetries import remove_rotation, remove_translation
-from pn_gpu.training.batches import Batches, make_batches
+from pn_gpu.training.batches import ArrayBatches, Batches, IterableBatches, make_batches
 from pn_gpu.training.callbacks import Callback, as_callbacks
 from pn_gpu.training.checkpoint import restore_checkpoint, save_checkpoint
 from pn_gpu.training.distributed import SingleProcess, sum_gradient
@@ -24,6 +24,7 @@ from pn_gpu.training.history import History
 from pn_gpu.training.metrics import Accumulator
 from pn_gpu.training.optimizers import Adam, Optimizer
 from pn_gpu.training.progress import Progress
+from pn_gpu.training.proportional_steps import ProportionalSteps, step_scales
 from pn_gpu.training.schedules import OneCycle
 
 if TYPE_CHECKING:
@@ -61,6 +62,10 @@ def fit(
     processes: SingleProcess | None = None,
 ) -> History:
     """Train a network.
+
+    A `ParticleNetwork` with scaled initialisation whose parameters are still those drawn is first calibrated
+    (`ParticleNetwork.calibrate`) on the first batch; where this cannot tell (one row, or all the same) it starts as its
+    formula says. A resumed run is not calibrated again.
 
     Ctrl-C ends training after the step at hand: the history says "interrupted", the network keeps what it has learnt
     and the last checkpoint stays as it is.
@@ -192,6 +197,7 @@ class TrainingRun:
         self.processes = processes
         self.history = History()
         self.optimizer_state = optimizer.start(network.parameters.flat)
+        self.steps = ProportionalSteps(network, {})
         self.epoch = 0
         self.step = 0
         knows_length = batches.num_examples is not None or optimizer.lr.needs_length
@@ -250,7 +256,11 @@ class TrainingRun:
             layer.forget_plan()  # so that an epoch does not depend on those before it, and a resumed run is exact
         metrics = Accumulator(self.network)
         lr = 0.0
+        if self.step == 0 and isinstance(self.batches, ArrayBatches):
+            self._prepare(self.batches.first_inputs(self.rng))
         for x, targets, num_rows in self.batches.epoch(self.rng):
+            if self.step == 0 and isinstance(self.batches, IterableBatches):
+                self._prepare(x)
             lr = self.optimizer.lr(self.step, self._num_steps)
             loss = self._train_step(x, targets, num_rows, lr, metrics)
             if self._due_for_check() and not math.isfinite(float(loss)):
@@ -268,6 +278,12 @@ class TrainingRun:
         for callback in self.callbacks:
             callback.on_epoch_end(self)
 
+    def _prepare(self, first_inputs: Array) -> None:
+        """Before the first step of a fresh run: give the network its start, and find the sizes of steps."""
+        self.network.prepare_training(first_inputs)
+        scales = step_scales(self.network.parameter_sizes(), len(self.network.layers_in_order))
+        self.steps = ProportionalSteps(self.network, scales)
+
     def _due_for_check(self) -> bool:
         return self.network.backend.on_host or self.step % STEPS_BETWEEN_LOSS_CHECKS_ON_DEVICE == 0
 
@@ -282,7 +298,7 @@ class TrainingRun:
             remove_translation(network, gradient)
         if self.remove_mean_rotation:
             remove_rotation(network, gradient)
-        self.optimizer.update(network.parameters.flat, gradient.flat, self.optimizer_state, lr, self.step)
+        self.steps.update(self.optimizer, network.parameters.flat, gradient.flat, self.optimizer_state, lr, self.step)
         return loss
 
     def _part_gradient(self, x: Array, targets: Array, metrics: Accumulator) -> tuple[Array, ParameterVector]:
