@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ class DenseTraining:
 
         torch.manual_seed(seed)
         modules: list[Any] = []
-        for num_in, num_out in zip(sizes, sizes[1:], strict=False):
+        for num_in, num_out in pairwise(sizes):
             modules += [torch.nn.Linear(num_in, num_out), torch.nn.ReLU()]
         self.model = torch.nn.Sequential(*modules[:-1])
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=lr, fused=True)

@@ -134,7 +134,7 @@ class Turns(Callback):
             train_loss=run.history["loss"][-1],
             test_accuracy=network.evaluate(*self._test)["accuracy"],
             spread="/".join(f"{float(nodes.positions.std()):.2f}" for nodes in network.particles),
-            features="/".join(str(layer.planner.current.features) for layer in network.layers_in_order),
+            features="/".join(str(layer.planner.current.features) for layer in network.connections),
             peak_mb=self._peaks[0],
         )
         losses = self.dense.losses[-self._dense_block * len(self._blocks) :]

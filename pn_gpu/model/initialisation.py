@@ -30,7 +30,7 @@ from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.kernels.potentials import Potential
 
 if TYPE_CHECKING:
-    from pn_gpu.model.particle_network import ParticleNetwork
+    from pn_gpu.model.model import Model
 
 Array = Any
 
@@ -160,14 +160,14 @@ def correction(size: float, target: float) -> float:
     return target / size if 0 < size < math.inf else 1.0
 
 
-def calibrate(network: ParticleNetwork, x: Array) -> bool:
+def calibrate(model: Model, x: Array) -> bool:
     """Multiply the dipoles (or charges) of every layer's output set so that z starts with the size it shall have on x.
 
     Parameters
     ----------
-    network : ParticleNetwork
+    model : Model
     x : array, [B, N]
-        On the network's backend; `CALIBRATION_EXAMPLES` rows, evenly spread, are used.
+        On the model's backend; `CALIBRATION_EXAMPLES` rows, evenly spread, are used.
 
     Returns
     -------
@@ -177,11 +177,12 @@ def calibrate(network: ParticleNetwork, x: Array) -> bool:
     x = spread_examples(x)
     if not differs_by_example(x):
         return False
-    for layer in network.layers_in_order:
-        z = layer.forward(x, network.parameters) - network.parameters[f"{layer.prefix}.bias"]
-        factor = correction(root_mean_square(z), target_size(layer.index, len(network.layers_in_order)))
-        network.scale_outputs(layer, factor)
-        x = layer.activation.forward(factor * z + network.parameters[f"{layer.prefix}.bias"])
+    for layer in model.connections:
+        bias = model.parameters[f"{layer.prefix}.bias"]
+        z = layer.forward(x, model.parameters) - bias
+        factor = correction(root_mean_square(z), target_size(layer.index, len(model.connections)))
+        model.scale_outputs(layer.index, factor)
+        x = layer.activation.forward(factor * z + bias)
     return True
 
 

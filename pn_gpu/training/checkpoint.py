@@ -6,16 +6,14 @@ A checkpoint is a saved network with more in it, so `pn_gpu.load` reads it too.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from pn_gpu.backends import to_numpy
-from pn_gpu.storage import complete_architecture, read_file, save_network
+from pn_gpu.storage import read_file, write_file
 from pn_gpu.training.proportional_steps import ProportionalSteps
-
-if TYPE_CHECKING:
-    from pn_gpu.training.loop import TrainingRun
+from pn_gpu.training.run import TrainingRun
 
 _TRAINING = "training"
 
@@ -39,7 +37,8 @@ def save_checkpoint(run: TrainingRun, path: str | os.PathLike[str]) -> None:
         "callbacks": callbacks,
         "step_scales": run.steps.scales,
     }
-    save_network(run.network, path, tensors, {_TRAINING: training})
+    network = run.network
+    write_file(path, network.parameters.to_numpy() | tensors, network.metadata() | {_TRAINING: training})
 
 
 def restore_checkpoint(run: TrainingRun, path: str | os.PathLike[str]) -> None:
@@ -56,7 +55,7 @@ def restore_checkpoint(run: TrainingRun, path: str | os.PathLike[str]) -> None:
     training = metadata[_TRAINING]
     _check_same(
         path,
-        {"architecture": complete_architecture(metadata["kind"], metadata["architecture"])},
+        {"architecture": run.network.complete_architecture(metadata["architecture"])},
         {"architecture": run.network.architecture()},
     )
     _check_same(path, training["settings"], run.settings())

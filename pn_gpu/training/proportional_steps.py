@@ -18,7 +18,7 @@ from pn_gpu.model.parameters import ParameterVector
 from pn_gpu.training.optimizers import Optimizer, State
 
 if TYPE_CHECKING:
-    from pn_gpu.model.network import Network
+    from pn_gpu.model.model import Model
 
 Array = Any
 
@@ -32,12 +32,12 @@ class ProportionalSteps:
 
     Parameters
     ----------
-    network : Network
+    network : Model
     scales : mapping of str to float
         s by parameter name, 1 for those not named. Powers of two: dividing by them loses nothing.
     """
 
-    def __init__(self, network: Network, scales: Mapping[str, float]) -> None:
+    def __init__(self, network: Model, scales: Mapping[str, float]) -> None:
         self.scales = dict(scales)
         self._factors: Array | None = None
         if any(scale != 1 for scale in self.scales.values()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,12 @@ from pn_gpu.backends import Backend, to_numpy
 from pn_gpu.checks import check_choice, check_flag, check_integer
 from pn_gpu.kernels import potentials
 from pn_gpu.model import initialisation as initialisations
-from pn_gpu.model.dense_network import DenseNetwork
+from pn_gpu.model.examples import as_inputs
 from pn_gpu.model.layers import Layer, ParticleLayer
-from pn_gpu.model.network import Network
 from pn_gpu.model.node_models import get_node_model
 from pn_gpu.model.parameters import ParameterGroup
+from pn_gpu.networks.dense_network import DenseNetwork
+from pn_gpu.networks.network import Network
 from pn_gpu.operator import dense_weight
 from pn_gpu.planning import MethodPlanner
 from pn_gpu.planning.plan import check_method
@@ -119,17 +120,17 @@ class ParticleNetwork(Network):
         self.potential = potentials.get(potentials.get(potential).name).name
         check_method(method, rtol)
         self.method, self.rtol = method, float(rtol)
-        self.layers_in_order = self._make_layers()
+        self.connections = self._make_connections()
         rng = np.random.default_rng(None if seed is None else check_integer("seed", seed, low=0))
         values: dict[str, np.ndarray[Any, Any]] = {}
         for index, (num, is_output) in enumerate(self._node_sets()):
             for name, value in self.model.initialise(rng, num, self.dim, self.dipole_dim, is_output).items():
                 values[f"particles.{index}.{name}"] = value
-        for layer in self.layers_in_order:
+        for layer in self.connections:
             values |= layer.initialise(rng)
         if self.initialisation == "scaled":
-            for layer, size in zip(self.layers_in_order, self._dipole_sizes(), strict=True):
-                values[self._size_parameter(layer)] *= size
+            for index, size in enumerate(self._dipole_sizes()):
+                values[self._size_parameter(index)] *= size
         self._set_parameters(values)
         self._drawn = self._digest()
 
@@ -145,8 +146,10 @@ class ParticleNetwork(Network):
             coherent=self.shared and self.model.passes_size,
         )
 
-    def _size_parameter(self, layer: ParticleLayer) -> str:
-        return f"particles.{layer.output_set}.{self.model.size_parameter}"
+    def _size_parameter(self, layer: int) -> str:
+        """The parameter whose size sets that of a layer's weights: the dipoles or charges of its outputs."""
+        output_set = layer + 1 if self.shared else 2 * layer + 1
+        return f"particles.{output_set}.{self.model.size_parameter}"
 
     def _digest(self) -> str:
         return hashlib.sha256(to_numpy(self.parameters.flat).tobytes()).hexdigest()
@@ -173,14 +176,13 @@ class ParticleNetwork(Network):
         ValueError, TypeError
             As `forward`.
         """
-        return initialisations.calibrate(self, self._as_input(x))
+        return initialisations.calibrate(self, as_inputs(x, self))
 
-    def scale_outputs(self, layer: ParticleLayer, factor: float) -> None:
-        """Multiply the dipoles (or charges) of a layer's output set, and so z without its bias, by ``factor``."""
+    def scale_outputs(self, layer: int, factor: float) -> None:
         name = self._size_parameter(layer)
         self.parameters[name] = factor * self.parameters[name]
-        for each in self.layers_in_order:
-            each.forget_plan()
+        for connection in self.connections:
+            connection.forget_plan()
 
     def prepare_training(self, x: Array) -> None:
         if self.initialisation == "scaled" and self._digest() == self._drawn:
@@ -192,10 +194,10 @@ class ParticleNetwork(Network):
         names = [name for name in self.parameters if name.endswith(f".{self.model.size_parameter}")]
         return {name: initialisations.mean_length(self.parameters[name]) for name in names}
 
-    def _make_layers(self) -> tuple[Layer, ...]:
-        return tuple(self._layer(index) for index in range(len(self.sizes) - 1))
+    def _make_connections(self) -> tuple[Layer, ...]:
+        return tuple(self._connection(index) for index in range(len(self.sizes) - 1))
 
-    def _layer(self, index: int) -> ParticleLayer:
+    def _connection(self, index: int) -> ParticleLayer:
         input_set, output_set = (index, index + 1) if self.shared else (2 * index, 2 * index + 1)
         return ParticleLayer(
             index,
@@ -217,7 +219,7 @@ class ParticleNetwork(Network):
             return [(num, index > 0) for index, num in enumerate(self.sizes)]
         return [
             (num, is_output)
-            for layer in self.layers_in_order
+            for layer in self.connections
             for num, is_output in ((layer.num_in, False), (layer.num_out, True))
         ]
 
@@ -231,17 +233,24 @@ class ParticleNetwork(Network):
 
     def weight(self, index: int) -> Any:
         """The implicit weight matrix [N, M] of one layer, stored whole: for plots and export."""
-        layer = self.layers_in_order[check_integer("index", index, low=0, high=len(self.layers_in_order) - 1)]
+        layer = self.connections[check_integer("index", index, low=0, high=len(self.connections) - 1)]
         assert isinstance(layer, ParticleLayer)
         return dense_weight(*layer.particles(self.parameters), self.potential)
 
     def to_dense(self) -> DenseNetwork:
         """A `DenseNetwork` that computes the same function with stored weights: O(N M) memory per layer."""
         dense = DenseNetwork(**self._common_architecture(), backend=self.backend, dtype=self.dtype, seed=0)
-        for index, layer in enumerate(self.layers_in_order):
+        for index, layer in enumerate(self.connections):
             dense.parameters[f"{layer.prefix}.weight"] = self.weight(index)
             dense.parameters[f"{layer.prefix}.bias"] = self.parameters[f"{layer.prefix}.bias"]
         return dense
+
+    @classmethod
+    def complete_architecture(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
+        complete = {"initialisation": "paper"} | dict(saved)  # older files could say neither
+        if complete.get("dipole_dim") is None and "dim" in complete:
+            complete["dipole_dim"] = 2 if complete.get("model") == "charge_phase" else complete["dim"]
+        return complete
 
     def architecture(self) -> dict[str, Any]:
         return self._common_architecture() | {
