@@ -12,6 +12,7 @@ from pn_gpu.data import Dataset
 from pn_gpu.kernels import potentials
 from pn_gpu.model.activations import ACTIVATIONS
 from pn_gpu.model.counts import count_dense_parameters
+from pn_gpu.model.initialisation import INITIALISATIONS
 from pn_gpu.networks.dense_network import DenseNetwork
 from pn_gpu.networks.network import Network
 from pn_gpu.networks.particle_network import ParticleNetwork
@@ -56,6 +57,14 @@ def _add_network_arguments(group: argparse._ArgumentGroup) -> None:
         "--hidden", default="64", metavar="N,N", help="nodes of the hidden layers; '' for none (default: 64)"
     )
     group.add_argument("--dim", type=int, default=3, help="dimensions of the particles' positions (default: 3)")
+    group.add_argument(
+        "--dipole-dim", type=int, metavar="D", help="dimensions of the particles' dipoles (default: those of positions)"
+    )
+    group.add_argument(
+        "--initialisation",
+        choices=INITIALISATIONS,
+        help="size of the dipoles at the start (default: paper with the paper's recipe, else scaled)",
+    )
     group.add_argument("--model", choices=MODELS, default="dipole", help="what a node is (default: dipole)")
     group.add_argument("--potential", choices=potentials.names(), default="gaussian", help="k(s) (default: gaussian)")
     group.add_argument("--activation", choices=list(ACTIVATIONS), help="hidden layers' (default: the recipe's)")
@@ -151,6 +160,8 @@ def _make_network(options: argparse.Namespace, dataset: Dataset) -> Network:
     return ParticleNetwork(
         sizes,
         options.dim,
+        dipole_dim=options.dipole_dim,
+        initialisation=options.initialisation or get_recipe(options.recipe).initialisation,
         model=options.model.replace("-", "_"),
         shared=not options.unshared,
         potential=options.potential,

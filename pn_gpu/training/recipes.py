@@ -11,6 +11,8 @@ from pn_gpu.training.schedules import OneCycle
 
 RECIPES = ("modern", "paper")
 
+MODERN_LR, PAPER_LR = 0.025, 0.005
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -22,11 +24,14 @@ class Recipe:
     activation : str
         Of the hidden layers.
     optimizer : Optimizer
+    initialisation : str
+        Of a `ParticleNetwork`.
     """
 
     name: str
     activation: str
     optimizer: Optimizer
+    initialisation: str
 
     @property
     def fit_options(self) -> dict[str, Any]:
@@ -43,7 +48,7 @@ def get_recipe(name: str, lr: float | None = None) -> Recipe:
         modern: Adam with a one-cycle schedule, and leaky ReLU, under which no hidden node dies for good. paper: RMSProp
         at a constant rate, decay 0.99, and ReLU.
     lr : float, optional
-        (Peak) learning rate; default 0.03 (modern) and 0.005 (paper).
+        (Peak) learning rate; default 0.025 (modern) and 0.005 (paper).
 
     Raises
     ------
@@ -53,5 +58,5 @@ def get_recipe(name: str, lr: float | None = None) -> Recipe:
     check_choice("recipe", name, RECIPES)
     rate = None if lr is None else check_number("lr", lr, low=0, low_open=True)
     if name == "paper":
-        return Recipe("paper", "relu", RMSProp(0.005 if rate is None else rate, decay=0.99))
-    return Recipe("modern", "leaky_relu", Adam(OneCycle(0.03 if rate is None else rate)))
+        return Recipe("paper", "relu", RMSProp(PAPER_LR if rate is None else rate, decay=0.99), "paper")
+    return Recipe("modern", "leaky_relu", Adam(OneCycle(MODERN_LR if rate is None else rate)), "scaled")
