@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pn_gpu.data.dataset import Dataset
 from pn_gpu.data.idx import gunzip, load_idx
+from pn_gpu.data.preprocessing import Preprocessing
 from pn_gpu.files import replacing
 
 # md5 of the unpacked files: mirrors pack them differently.
@@ -46,7 +47,13 @@ def cache_folder() -> Path:
     return Path(base) / "pn_gpu"
 
 
-def load_mnist(folder: str | os.PathLike[str] | None = None, progress: bool = True) -> Dataset:
+def load_mnist(
+    folder: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+    *,
+    scale: str = "auto",
+    preprocessing: Preprocessing | None = None,
+) -> Dataset:
     """MNIST (LeCun, Cortes and Burges): 60,000 training and 10,000 test images of 28 x 28 pixels.
 
     Parameters
@@ -55,6 +62,8 @@ def load_mnist(folder: str | os.PathLike[str] | None = None, progress: bool = Tr
         Where the files are, or are to be put; by default ``mnist`` in `cache_folder`.
     progress : bool, default True
         Whether a bar on standard error shows the download.
+    scale, preprocessing
+        As in `load_table`: by default pixels are divided by 255.
 
     Raises
     ------
@@ -63,7 +72,7 @@ def load_mnist(folder: str | os.PathLike[str] | None = None, progress: bool = Tr
     """
     folder = cache_folder() / "mnist" if folder is None else Path(folder)
     download_mnist(folder, progress=progress)
-    return dataclasses.replace(load_idx(folder), name="mnist")
+    return dataclasses.replace(load_idx(folder, scale=scale, preprocessing=preprocessing), name="mnist")
 
 
 def download_mnist(folder: str | os.PathLike[str], mirrors: Sequence[str] = MIRRORS, progress: bool = True) -> Path:
