@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -21,6 +21,9 @@ from pn_gpu.files import replacing
 from pn_gpu.model.dense_network import DenseNetwork
 from pn_gpu.model.network import Network
 from pn_gpu.model.particle_network import ParticleNetwork
+
+if TYPE_CHECKING:
+    from pn_gpu.data.preprocessing import Preprocessing
 
 METADATA_KEY = "pn_gpu"
 FORMAT_VERSION = 1
@@ -47,12 +50,13 @@ def save_network(
 
 def network_metadata(network: Network) -> dict[str, Any]:
     """What a file says of a network beside its numbers."""
-    return {
+    metadata = {
         "format_version": FORMAT_VERSION,
         "kind": network.kind,
         "dtype": network.dtype,
         "architecture": network.architecture(),
     }
+    return metadata if network.preprocessing is None else metadata | {"preprocessing": network.preprocessing.to_json()}
 
 
 def load(path: Path_, backend: str | Backend = "auto", dtype: str | None = None) -> Any:
@@ -133,4 +137,19 @@ def build_network(
                 f"{path}: {name} has shape {tensors[name].shape}, the architecture wants {tuple(value.shape)}"
             )
         network.parameters[name] = network.backend.asarray(tensors[name])
+    if "preprocessing" in metadata:
+        network.preprocessing = _read_preprocessing(path, metadata["preprocessing"], network)
     return network
+
+
+def _read_preprocessing(path: Path_, data: Any, network: Network) -> Preprocessing:
+    from pn_gpu.data.preprocessing import Preprocessing
+
+    try:
+        preprocessing = Preprocessing.from_json(data)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    shape = preprocessing.inputs.num_features, preprocessing.targets.num_outputs
+    if shape != (network.sizes[0], network.sizes[-1]):
+        raise ValueError(f"{path}: its preprocessing has {shape} inputs and outputs, its network another number")
+    return preprocessing

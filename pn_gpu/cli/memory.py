@@ -44,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", choices=("dipole", "charge-phase"), default="dipole", help="what a node is (default: dipole)"
     )
     parser.add_argument("--unshared", action="store_true", help="node sets of its own for every layer")
-    parser.add_argument("--batch", type=int, default=100, metavar="B", help="examples in a batch (default: 100)")
+    parser.add_argument(
+        "--batch", type=int, default=100, metavar="B", dest="batch_size", help="examples in a batch (default: 100)"
+    )
     parser.add_argument("--optimizer", choices=list(OPTIMIZERS), default="adam", help="(default: adam)")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="(default: float32)")
 
@@ -52,13 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Print the table."""
     sizes = _parse_sizes(options.sizes)
-    common = {"batch_size": options.batch, "optimizer": options.optimizer, "dtype": options.dtype}
+    common = {"batch_size": options.batch_size, "optimizer": options.optimizer, "dtype": options.dtype}
     particle = particle_footprint(
         sizes, options.dim, model=options.model.replace("-", "_"), shared=not options.unshared, **common
     )
     dense = dense_footprint(sizes, **common)
     print(
-        f"{'-'.join(map(str, sizes))}, n = {options.dim}, {options.model}, batches of {options.batch},"
+        f"{'-'.join(map(str, sizes))}, n = {options.dim}, {options.model}, batches of {options.batch_size},"
         f" {options.optimizer}, {options.dtype}"
     )
     print(format_table(particle, dense))

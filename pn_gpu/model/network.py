@@ -25,6 +25,7 @@ from pn_gpu.model.parameters import Layout, ParameterGroup, ParameterVector
 from pn_gpu.model.passes import batch_gradient, forward_pass, output_loss
 
 if TYPE_CHECKING:
+    from pn_gpu.data.preprocessing import Preprocessing
     from pn_gpu.training.history import History
 
 Array = Any
@@ -49,9 +50,15 @@ class Network(ABC):
         Probability with which a hidden activation is dropped in training.
     backend : Backend
     dtype : str
+    preprocessing : Preprocessing or None
+        What was done to the data that the network was trained on, saved with it: ``preprocessing.inputs.encode`` makes
+        its inputs of other data, and ``preprocessing.targets.decode`` labels or units of what it predicts. None by
+        default; ``pn-gpu train`` sets it, and ``network.preprocessing = dataset.preprocessing`` does. The methods of a
+        network take and give numbers as they are.
     """
 
     kind: str
+    preprocessing: Preprocessing | None = None
 
     def __init__(
         self,
