@@ -183,5 +183,6 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     for module in ("pn_gpu.plot", "pn_gpu.animation"):
         monkeypatch.delitem(sys.modules, module)
+        monkeypatch.delitem(sys.modules, "pn_gpu.figures", raising=False)
         with pytest.raises(ImportError, match=r"pip install 'pn-gpu\[plot\]'"):
             importlib.import_module(module)
