@@ -7,7 +7,8 @@ from typing import Any
 
 import pn_gpu.data as data
 from pn_gpu.data import Dataset, Preprocessing
-from pn_gpu.data.input_coding import MISSING, SCALES
+from pn_gpu.data.input_coding import MISSING
+from pn_gpu.data.input_fitting import SCALES
 from pn_gpu.data.target_coding import TASKS
 
 DATA_HELP = (

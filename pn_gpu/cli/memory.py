@@ -76,7 +76,7 @@ def _parse_sizes(text: str) -> list[int]:
 def format_bytes(count: int) -> str:
     """``count`` bytes in a unit that people read: 812 B, 33.4 kB, 1.24 GB (powers of 1000)."""
     value, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB", "PB"):
+    for larger in ("kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"):
         if abs(value) < 999.5:
             break
         value, unit = value / 1000, larger

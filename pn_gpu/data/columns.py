@@ -29,6 +29,8 @@ class Table:
         What was decided in reading that the file does not say.
     decimal : str
         With which numbers among the words are written.
+    places : tuple of int
+        Which column of the file each is, counted from 0; by default all in order.
     """
 
     path: Path
@@ -37,6 +39,7 @@ class Table:
     row_label: Callable[[int], str] = field(repr=False, default=lambda row: f"row {row} (counted from 0)")
     notes: tuple[str, ...] = ()
     decimal: str = "."
+    places: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -47,8 +50,9 @@ class Table:
         return len(self.columns)
 
     def column_label(self, index: int) -> str:
-        """A column as a message calls it: counted from 1, as lines are, with its name."""
-        return f"column {index + 1}" + (f" ({self.names[index]!r})" if self.names else "")
+        """A column as a message calls it: its place in the file, counted from 1, as lines are, with its name."""
+        place = self.places[index] if self.places else index
+        return f"column {place + 1}" + (f" ({self.names[index]!r})" if self.names else "")
 
     def find(self, column: str | int, option: str = "target") -> int:
         """The index of a column given by its name or number (counted from 0; negative: from the end)."""
@@ -74,8 +78,12 @@ class Table:
 
     def select(self, indices: Sequence[int]) -> Table:
         """The columns of those indices, in that order."""
-        names = None if self.names is None else tuple(self.names[index] for index in indices)
-        return replace(self, names=names, columns=tuple(self.columns[index] for index in indices))
+        return replace(
+            self,
+            names=None if self.names is None else tuple(self.names[index] for index in indices),
+            columns=tuple(self.columns[index] for index in indices),
+            places=tuple(self.places[index] if self.places else index for index in indices),
+        )
 
     def without(self, indices: Sequence[int]) -> Table:
         """All columns but those of the given indices."""

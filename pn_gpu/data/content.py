@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import lzma
@@ -46,7 +47,6 @@ _DAMAGE = (
     RuntimeError,
     OverflowError,
     zipfile.BadZipFile,
-    gzip.BadGzipFile,
     zlib.error,
     lzma.LZMAError,
     struct.error,
@@ -136,8 +136,9 @@ def damage_named(path: Path | str, what: str) -> Iterator[None]:
     """Turn what a library raises on damaged bytes into a ValueError that names the file."""
     try:
         yield
-    except _DAMAGE as error:
-        if str(error).startswith(str(path)):  # named already
+    except (*_DAMAGE, OSError) as error:
+        failed_disk = isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)  # a seek before the start
+        if failed_disk or str(error).startswith(str(path)):  # or named already
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path}: truncated or damaged {what}, or none at all ({reason})") from None

@@ -8,7 +8,7 @@ import numpy as np
 
 from pn_gpu.data.arrays import Array
 from pn_gpu.data.dataset import Dataset
-from pn_gpu.data.input_coding import pixel_coding
+from pn_gpu.data.input_fitting import pixel_coding
 from pn_gpu.data.prepare import Part, Wishes, prepare_parts
 from pn_gpu.data.preprocessing import Preprocessing
 from pn_gpu.data.target_coding import Classes

@@ -9,7 +9,8 @@ import numpy as np
 from pn_gpu.data.arrays import Array, as_rows, check_same_length, image_shape
 from pn_gpu.data.columns import Table, missing_in
 from pn_gpu.data.dataset import Dataset
-from pn_gpu.data.input_coding import InputCoding, fit_inputs
+from pn_gpu.data.input_coding import InputCoding
+from pn_gpu.data.input_fitting import fit_inputs
 from pn_gpu.data.preprocessing import Preprocessing
 from pn_gpu.data.target_coding import TargetCoding, check_targets, fit_targets, has_target
 

@@ -15,7 +15,7 @@ from pn_gpu.data.content import WANTED, is_pipe
 from pn_gpu.data.dataset import Dataset
 from pn_gpu.data.digits import load_digits
 from pn_gpu.data.idx import load_idx
-from pn_gpu.data.input_coding import plain_coding
+from pn_gpu.data.input_fitting import plain_coding
 from pn_gpu.data.mnist import load_mnist
 from pn_gpu.data.preprocessing import Preprocessing
 from pn_gpu.data.table import load_table

@@ -132,7 +132,7 @@ def test_columns_left_out(write_csv):
     path = write_csv("a,b,c\n" + LINES)
     np.testing.assert_array_equal(raw(path, drop=["b"])[0], np.arange(10)[:, None])
     np.testing.assert_array_equal(raw(path, drop=[0])[0], np.arange(10)[:, None] / 2)
-    with pytest.raises(ValueError, match="drop: got 'z', want a column of .*: a, b, c"):
+    with pytest.raises(ValueError, match=r"drop: got 'z', want a column of .*: a, b, c"):
         load_table(path, drop=["z"])
     with pytest.raises(ValueError, match="drop: got all 3 columns"):
         load_table(path, drop=["a", "b", "c"])
