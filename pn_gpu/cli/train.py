@@ -113,26 +113,22 @@ def _train(options: argparse.Namespace, processes: SingleProcess) -> int:
     if leads:
         check_files(options)
     recorder = check_pictures(options)
-    network = _make_network(options, dataset)
+    network = make_network(options, dataset)
     network.preprocessing = dataset.preprocessing
     if leads:
         print_head(dataset, network, options.recipe, processes)
-    recipe = get_recipe(options.recipe, options.lr)
     bar = leads and not options.quiet and is_terminal()
     callbacks = _make_callbacks(options, print_epochs=leads and not options.quiet and not bar)
     history = network.fit(
         dataset.x_train,
         dataset.y_train,
-        epochs=options.epochs,
-        batch_size=options.batch_size if options.batch_size is not None else _default_batch_size(dataset),
         validation_data=(dataset.x_test, dataset.y_test),
-        seed=options.seed,
         checkpoint=options.checkpoint,
         resume=options.resume,
         callbacks=callbacks if recorder is None else [*callbacks, recorder],
         progress=bar,
         processes=processes,
-        **recipe.fit_options,
+        **fit_options(options, dataset),
     )
     saved = not leads or save_files(options, dataset, network, history, recorder)
     if history.stop_reason == "interrupted":
@@ -140,7 +136,8 @@ def _train(options: argparse.Namespace, processes: SingleProcess) -> int:
     return 0 if saved else EXIT_FAILED
 
 
-def _make_network(options: argparse.Namespace, dataset: Dataset) -> Network:
+def make_network(options: argparse.Namespace, dataset: Dataset) -> Network:
+    """The network that the options ask for, of the data's width."""
     sizes = [dataset.num_features, *_parse_hidden(options.hidden), dataset.num_outputs]
     common: dict[str, Any] = {
         "activation": options.activation or get_recipe(options.recipe).activation,
@@ -164,8 +161,15 @@ def _make_network(options: argparse.Namespace, dataset: Dataset) -> Network:
     )
 
 
-def _default_batch_size(dataset: Dataset) -> int:
-    return SMALL_BATCH_SIZE if len(dataset.x_train) < SMALL_DATA else BATCH_SIZE
+def fit_options(options: argparse.Namespace, dataset: Dataset) -> dict[str, Any]:
+    """Keyword arguments of `Network.fit` that say how a network is trained, not where it reports to."""
+    default_batch_size = SMALL_BATCH_SIZE if len(dataset.x_train) < SMALL_DATA else BATCH_SIZE
+    return {
+        "epochs": options.epochs,
+        "batch_size": default_batch_size if options.batch_size is None else options.batch_size,
+        "seed": options.seed,
+        **get_recipe(options.recipe, options.lr).fit_options,
+    }
 
 
 def _parse_hidden(text: str) -> list[int]:
