@@ -9,13 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from pn_gpu.checks import check_choice, check_flag
+from pn_gpu.dispatch import can_read
+from pn_gpu.kernels import potentials
 from pn_gpu.kernels.potentials import Potential
+from pn_gpu.kernels.room import Direct, How, Mehler
+from pn_gpu.kernels.room import Particles as LayerParticles
 from pn_gpu.kernels.torch import particle_linear, potential_name
-from pn_gpu.nn.checks import check_input
+from pn_gpu.kernels.torch.checks import check_input
 from pn_gpu.nn.particles import Particles, fill, keep_float32, parameter_dtype
 from pn_gpu.operator import dense_weight
-from pn_gpu.operator import particle_linear as planned_particle_linear
-from pn_gpu.planning import MethodPlanner, Plan
+from pn_gpu.planning import MethodPlanner
 
 # What `input_precision` can be: how float32 products are taken on a GPU.
 PRECISIONS = ("ieee", "tf32", "bf16x3")
@@ -137,10 +140,9 @@ class ParticleLinear(nn.Module):
         """
         particles = self._operands()
         if torch.is_grad_enabled() and any(p.requires_grad for p in particles):
-            identity = torch.eye(self.in_features, device=particles[0].device, dtype=particles[0].dtype)
-            return particle_linear(identity, *particles, None, self.potential, "ieee").T
-        r_in, v_in, r_out, v_out = (p.detach() for p in particles)
-        return dense_weight(r_in, v_in, r_out, v_out, self.potential).T
+            identity = torch.eye(self.in_features, device=particles.r_in.device, dtype=particles.r_in.dtype)
+            return particle_linear(identity, particles, None, Direct(potentials.get(self.potential), "ieee")).T
+        return dense_weight(*(p.detach() for p in particles), self.potential).T
 
     @property
     def num_parameters(self) -> int:
@@ -155,25 +157,16 @@ class ParticleLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """z [..., out_features] for x [..., in_features], in the dtype of x or of autocast."""
         particles = self._operands()
-        check_input(x, particles[0])
-        plan = self._plan(x, particles)
-        if plan is not None and plan.approximation is not None:
-            return planned_particle_linear(x, *particles, self.bias, self.potential, plan)
-        return particle_linear(x, *particles, self.bias, self.potential, self.input_precision)
+        check_input(x, particles.r_in)
+        return particle_linear(x, particles, self.bias, self._how(x, particles))
 
-    def _plan(self, x: Tensor, particles: tuple[Tensor, ...]) -> Plan | None:
-        """How to compute this call; None where every weight is wanted, or the particles cannot be read.
-
-        A plan reads the particles, so a graph that is being traced or captured computes every weight.
-        """
-        planner = self.planner
-        if planner.method == "direct" or x.device.type == "meta" or torch.compiler.is_compiling():
-            return None
-        if type(x) not in (Tensor, nn.Parameter) or torch._C._are_functorch_transforms_active():
-            return None
-        if x.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-            return None
-        return planner.plan(math.prod(x.shape[:-1]), *(p.detach() for p in particles))
+    def _how(self, x: Tensor, particles: LayerParticles) -> How:
+        """How to compute this call: by the plan, unless every weight is wanted or the particles cannot be read."""
+        direct = Direct(potentials.get(self.potential), self.input_precision)
+        if self.planner.method == "direct" or not can_read(x, *particles):
+            return direct
+        plan = self.planner.plan(math.prod(x.shape[:-1]), *(p.detach() for p in particles))
+        return direct if plan.approximation is None else Mehler(plan.approximation)
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -208,9 +201,9 @@ class ParticleLinear(nn.Module):
             f"parameters={self.num_parameters:,} (a dense layer: {self.num_dense_parameters:,})"
         )
 
-    def _operands(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _operands(self) -> LayerParticles:
         a, b = self.in_particles, self.out_particles
-        return a.positions, a.dipoles, b.positions, b.dipoles
+        return LayerParticles(a.positions, a.dipoles, b.positions, b.dipoles)
 
     def _reset_bias(self, generator: torch.Generator | None) -> None:
         if self.bias is None:
