@@ -1,4 +1,4 @@
-"""Files that are either written whole or left as they were."""
+"""Files that are either written whole or left as they were, and the folder of those that are kept between runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import platformdirs
 
 try:
     import fcntl
@@ -68,6 +70,12 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     handle, temporary = _make_temporary(target.parent, target)
     os.close(handle)
     temporary.unlink()
+
+
+def cache_folder() -> Path:
+    """Where downloads and measured costs are kept: ``PN_GPU_CACHE``, else ``pn_gpu`` in the user's cache folder."""
+    own = os.environ.get("PN_GPU_CACHE")
+    return Path(own) if own else platformdirs.user_cache_path("pn_gpu", appauthor=False)
 
 
 def _check_target(target: Path) -> None:

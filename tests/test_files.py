@@ -1,24 +1,34 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and the folder of those that are kept."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import platformdirs
 import pytest
 
-from pn_gpu.files import check_writable, replacing
+from pn_gpu.files import cache_folder, check_writable, replacing
 
 ROOT = Path(__file__).parents[1]
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path):
-    path = tmp_path / "a"
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(FileNotFoundError), replacing(path) as temporary:
-        temporary.unlink()  # then there is nothing to put in its place
+    with pytest.raises(RuntimeError), replacing(path) as temporary:  # noqa: PT012
+        temporary.write_text("half")
+        raise RuntimeError
     assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"), replacing(tmp_path / "nowhere" / "file"):
+        pass
 
 
 def test_what_a_killed_process_left_is_removed_and_what_is_in_use_is_not(tmp_path):
@@ -75,3 +85,17 @@ def test_read_only_files_and_folders(tmp_path):
     with pytest.raises(PermissionError, match="cannot be written"):
         check_writable(tmp_path / "b")
     tmp_path.chmod(0o755)
+
+
+def test_one_variable_names_the_cache_folder(tmp_path, monkeypatch):
+    monkeypatch.delenv("PN_GPU_CACHE", raising=False)
+    assert cache_folder() == platformdirs.user_cache_path("pn_gpu", appauthor=False)
+    monkeypatch.setenv("PN_GPU_CACHE", str(tmp_path / "own"))
+    assert cache_folder() == tmp_path / "own"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the variable of Linux desktops")
+def test_the_default_follows_the_desktop(tmp_path, monkeypatch):
+    monkeypatch.delenv("PN_GPU_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "pn_gpu"

@@ -10,7 +10,7 @@ import numpy as np
 from pn_gpu.cli import console
 from pn_gpu.cli.data_options import add_data_arguments, load_data
 from pn_gpu.cli.report import evaluate
-from pn_gpu.storage import load
+from pn_gpu.networks.files import load
 
 HELP = "test a saved network on data"
 DESCRIPTION = """\

@@ -14,7 +14,7 @@ from pn_gpu.backends import to_numpy
 from pn_gpu.cli.report import print_saved, print_tail
 from pn_gpu.data import Dataset
 from pn_gpu.files import check_writable
-from pn_gpu.model.network import Network
+from pn_gpu.networks.network import Network
 from pn_gpu.training.history import History
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from pn_gpu.data.containers import TableOptions
 from pn_gpu.data.sources import read_inputs
 from pn_gpu.data.target_coding import Classes, Numbers
 from pn_gpu.files import check_writable, replacing
-from pn_gpu.model.network import Network
-from pn_gpu.storage import load
+from pn_gpu.networks.files import load
+from pn_gpu.networks.network import Network
 
 HELP = "predict labels, probabilities or values for new inputs"
 DESCRIPTION = """\

@@ -11,12 +11,11 @@ from pn_gpu.data.arrays import Array
 from pn_gpu.data.scores import regression_scores
 from pn_gpu.data.target_coding import Numbers, TargetCoding
 from pn_gpu.model.counts import count_dense_parameters
-from pn_gpu.model.network import Network
-from pn_gpu.model.particle_network import ParticleNetwork
-from pn_gpu.training.callbacks import Callback
+from pn_gpu.networks.network import Network
+from pn_gpu.networks.particle_network import ParticleNetwork
 from pn_gpu.training.distributed import SingleProcess
 from pn_gpu.training.history import History
-from pn_gpu.training.loop import TrainingRun
+from pn_gpu.training.run import Callback, TrainingRun
 
 
 class EpochLines(Callback):

@@ -14,9 +14,9 @@ from pn_gpu.cli.report import EpochLines, print_head
 from pn_gpu.data import Dataset
 from pn_gpu.kernels import potentials
 from pn_gpu.model.activations import ACTIVATIONS
-from pn_gpu.model.dense_network import DenseNetwork
-from pn_gpu.model.network import Network
-from pn_gpu.model.particle_network import ParticleNetwork
+from pn_gpu.networks.dense_network import DenseNetwork
+from pn_gpu.networks.network import Network
+from pn_gpu.networks.particle_network import ParticleNetwork
 from pn_gpu.planning.plan import METHODS
 from pn_gpu.training.callbacks import Callback, EarlyStopping
 from pn_gpu.training.distributed import SingleProcess, processes_of_environment
