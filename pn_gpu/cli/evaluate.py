@@ -37,7 +37,10 @@ def run(options: argparse.Namespace) -> None:
     for text in dataset.notes:
         console.note(text)
     print(f"network   {network!r}")
-    parts = {"training": (dataset.x_train, dataset.y_train), "test": (dataset.x_test, dataset.y_test)}
-    parts["all"] = tuple(np.concatenate(arrays) for arrays in zip(*parts.values(), strict=True))  # type: ignore[assignment]
+    parts = {
+        "training": (dataset.x_train, dataset.y_train),
+        "test": (dataset.x_test, dataset.y_test),
+        "all": (np.concatenate([dataset.x_train, dataset.x_test]), np.concatenate([dataset.y_train, dataset.y_test])),
+    }
     for name, (x, y) in parts.items():
         print(f"{name:<9} {len(x)} examples  {evaluate(network, dataset.preprocessing.targets, x, y)}")

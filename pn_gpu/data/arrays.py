@@ -58,6 +58,13 @@ def check_not_infinite(name: str, rows: Array) -> None:
         )
 
 
+def rows_with_gaps(rows: Array) -> Array:
+    """bool [B]: which rows of [B, N] hold a NaN."""
+    if rows.dtype.kind != "f":
+        return np.zeros(len(rows), bool)
+    return np.asarray(np.isnan(rows).any(axis=1))
+
+
 def as_float32(name: str, values: Array) -> Array:
     """Finite numbers as float32; a ValueError for one that is too large to be finite there."""
     with np.errstate(over="ignore"):

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 FORMATS = {
     ".csv": "text",
@@ -99,7 +99,7 @@ def open_content(path: Path, kind: str | None = None) -> Iterator[tuple[IO[bytes
         stream: IO[bytes] = open_files.enter_context(_open_bytes(path))
         with damage_named(path, "gzip file"):
             if _peek(stream, 2) == _GZIP:
-                stream = open_files.enter_context(gzip.GzipFile(fileobj=stream))  # type: ignore[assignment]
+                stream = cast(IO[bytes], open_files.enter_context(gzip.GzipFile(fileobj=stream)))
             kind = kind or (_format_of_bytes(stream) if is_pipe(path) else _format_of_name(path))
         yield stream, kind
 

@@ -40,8 +40,8 @@ def load_digits(*, preprocessing: Preprocessing | None = None) -> Dataset:
         images, labels = arrays["images"], arrays["labels"].astype(np.int64)  # uint8 [B, 8, 8] of 0..16; [B]
     test = _every_fifth_of_each_class(labels)
     own = Preprocessing(pixel_coding(64, LARGEST), Classes(tuple(range(10))))
-    parts = (Part("digits: x", images[rows], "digits: y", labels[rows]) for rows in (~test, test))
-    return prepare_parts("digits", *parts, Wishes(preprocessing=preprocessing or own))
+    training, testing = (Part("digits: x", images[rows], "digits: y", labels[rows]) for rows in (~test, test))
+    return prepare_parts("digits", training, testing, Wishes(preprocessing=preprocessing or own))
 
 
 def _every_fifth_of_each_class(labels: Array) -> Array:

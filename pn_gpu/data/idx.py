@@ -56,8 +56,9 @@ def read_idx_stream(path: Path, file: IO[bytes]) -> Array:
         dtype, num_dims = np.dtype(DTYPES[start[2]]), start[3]
         header = file.read(4 * num_dims)
         if len(header) < 4 * num_dims:
-            got, want = 4 + len(header), 4 + 4 * num_dims
-            raise ValueError(f"{path}: got {got} bytes, want {want} for the header of {num_dims} dimensions")
+            raise ValueError(
+                f"{path}: got {4 + len(header)} bytes, want {4 + 4 * num_dims} for the header of {num_dims} dimensions"
+            )
         shape = tuple(int(size) for size in np.frombuffer(header, ">u4"))
         want = math.prod(shape) * dtype.itemsize
         # In pieces, and no more than the header says: neither it nor a small gzip file can ask for all the memory.

@@ -176,7 +176,9 @@ class InputCoding:
         names = data["names"]
         coding = cls(
             width,
-            *(_lengthened(key, data[key], width) for key in ("offset", "scale", "mean")),
+            offset=_lengthened("offset", data["offset"], width),
+            scale=_lengthened("scale", data["scale"], width),
+            mean=_lengthened("mean", data["mean"], width),
             names=None if names is None else tuple(map(str, names)),
             categories={int(index): tuple(map(str, words)) for index, words in dict(data["categories"]).items()},
             missing=check_choice("missing", data["missing"], MISSING),

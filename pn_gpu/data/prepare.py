@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pn_gpu.data.arrays import Array, as_rows, check_same_length, image_shape
+from pn_gpu.data.arrays import Array, as_rows, check_same_length, image_shape, rows_with_gaps
 from pn_gpu.data.columns import Table, missing_in
 from pn_gpu.data.dataset import Dataset
 from pn_gpu.data.input_coding import InputCoding
@@ -127,9 +127,7 @@ def _with_known_targets(part: Part, wishes: Wishes, notes: list[str]) -> Part:
 def _rows_with_gaps(x: Inputs) -> Array:
     if isinstance(x, Table):
         return np.logical_or.reduce([missing_in(column) for column in x.columns])
-    if x.dtype.kind != "f":
-        return np.zeros(len(x), bool)
-    return np.isnan(x.reshape(len(x), -1)).any(axis=1)
+    return rows_with_gaps(x.reshape(len(x), -1))
 
 
 def _shape(part: Part) -> tuple[int, ...] | None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pn_gpu.checks import check_choice
-from pn_gpu.data.arrays import Array, as_float32, check_real, mean_and_deviation
+from pn_gpu.data.arrays import Array, as_float32, check_real, mean_and_deviation, rows_with_gaps
 from pn_gpu.data.columns import is_text, missing_in
 
 TASKS = ("classification", "regression")
@@ -137,7 +137,7 @@ def has_target(y: Array) -> Array:
     """bool [B]: where the target of a row is known."""
     if is_text(y):
         return ~missing_in(y)
-    return ~np.isnan(y).reshape(len(y), -1).any(axis=1)
+    return ~rows_with_gaps(y.reshape(len(y), -1))
 
 
 def fit_targets(
