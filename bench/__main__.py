@@ -15,6 +15,7 @@ BENCHMARKS = {
     "wide": "wide layers by the Mehler method beside dense products",
     "auto": "method=auto beside direct, whatever it chooses",
     "train_wide": "wide networks trained to the end beside a dense MLP: time, accuracy, memory",
+    "tables": "small tables: the defaults of pn-gpu train beside scikit-learn's perceptron",
     "table1": "the paper's Table 1: accuracy by topology, dimension and recipe",
     "gpu": "particle layers beside dense ones on a GPU: times, memory, roofline",
     "cupy": "the CuPy kernels beside cuBLAS on a stored W",
