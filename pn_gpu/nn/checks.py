@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 HALF_DTYPES = (torch.float16, torch.bfloat16)
 DTYPES = (*HALF_DTYPES, torch.float32, torch.float64)
@@ -85,3 +85,23 @@ def check_input(x: Any, positions: Tensor) -> None:
             f"x: got dtype {x.dtype}, want {positions.dtype} like the layer's particles"
             + (", float16 or bfloat16" if positions.dtype == torch.float32 else "")
         )
+
+
+def check_node_set(name: str, value: Any) -> None:
+    """A module that can be a layer's node set: a `Particles`, or one that somebody wrapped."""
+    if not isinstance(value, nn.Module) or not (hasattr(value, "positions") and hasattr(value, "dipoles")):
+        raise TypeError(f"{name}: got {type(value).__name__}, want Particles")
+
+
+def check_operands(r_in: Tensor, v_in: Tensor, r_out: Tensor, v_out: Tensor, bias: Tensor | None) -> None:
+    """Node sets, either of which may have been exchanged since the layer was made, and a bias that fit each other."""
+    if r_in.shape[1] != r_out.shape[1]:
+        raise ValueError(f"out_particles: got dim {r_out.shape[1]}, want {r_in.shape[1]} like in_particles")
+    if v_in.shape[1] != v_out.shape[1]:
+        raise ValueError(f"out_particles: got dipole_dim {v_out.shape[1]}, want {v_in.shape[1]} like in_particles")
+    if r_in.dtype != r_out.dtype:
+        raise TypeError(f"out_particles: got dtype {r_out.dtype}, want {r_in.dtype} like in_particles")
+    if r_in.device != r_out.device:
+        raise ValueError(f"out_particles: got device {r_out.device}, want {r_in.device} like in_particles")
+    if bias is not None and bias.shape[0] != r_out.shape[0]:
+        raise ValueError(f"bias: got {bias.shape[0]} of them, want {r_out.shape[0]}, as many as out_particles")

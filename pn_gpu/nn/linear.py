@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 
-from pn_gpu.checks import check_choice, check_flag
+from pn_gpu.checks import check_choice, check_flag, check_integer
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.torch import particle_linear, potential_name
-from pn_gpu.nn.checks import check_input
+from pn_gpu.nn.checks import check_input, check_node_set, check_operands
+from pn_gpu.kernels.torch.weight import dense_weight
 from pn_gpu.nn.particles import Particles, fill, keep_float32, parameter_dtype
-from pn_gpu.operator import dense_weight
+from pn_gpu.nn.tracing import trace_layer
+from pn_gpu.nn.weight import ComputedWeight
 from pn_gpu.operator import particle_linear as planned_particle_linear
 from pn_gpu.planning import MethodPlanner, Plan
 
@@ -31,8 +35,8 @@ class ParticleLinear(nn.Module):
     in_features, out_features : int or Particles
         The input and output node sets: a number makes a new one, a `Particles` is used as it is and so shared
         with whatever else holds it.
-    dim : int, default 3
-        Dimensions of the positions of new node sets; a given `Particles` brings its own.
+    dim : int, optional
+        Dimensions of the positions of new node sets: by default those of a given `Particles`, else 3.
     bias : bool, default True
     potential : str or Potential, default "gaussian"
         The pairwise function k(s), by name or registered under its name.
@@ -42,7 +46,7 @@ class ParticleLinear(nn.Module):
     rtol : float, default 1e-3
         As in `pn_gpu.particle_linear`.
     dipole_dim : int, optional
-        Dimensions of the dipoles of new node sets; by default those of the positions.
+        Dimensions of the dipoles of new node sets: by default those of a given `Particles`, else of the positions.
     input_precision : {None, "ieee", "tf32", "bf16x3"}, default None
         How a GPU takes products of float32 inputs; None follows `torch.set_float32_matmul_precision`.
     generator : torch.Generator, optional
@@ -70,7 +74,7 @@ class ParticleLinear(nn.Module):
         self,
         in_features: int | Particles,
         out_features: int | Particles,
-        dim: int = 3,
+        dim: int | None = None,
         bias: bool = True,
         potential: str | Potential = "gaussian",
         method: str = "auto",
@@ -91,14 +95,17 @@ class ParticleLinear(nn.Module):
 
         given = [p for p in (in_features, out_features) if isinstance(p, Particles)]
         if given:
-            dim, dipole_dim = given[0].dim, given[0].dipole_dim
+            dim = _check_given("dim", dim, given[0].dim)
+            dipole_dim = _check_given("dipole_dim", dipole_dim, given[0].dipole_dim)
             device = given[0].positions.device if device is None else device
             dtype = given[0].positions.dtype if dtype is None else dtype
 
         def node_set(features: int | Particles) -> Particles:
             if isinstance(features, Particles):
                 return features
-            return Particles(features, dim, dipole_dim, generator=generator, device=device, dtype=dtype)
+            return Particles(
+                features, 3 if dim is None else dim, dipole_dim, generator=generator, device=device, dtype=dtype
+            )
 
         self.in_particles = node_set(in_features)
         self.out_particles = node_set(out_features)
@@ -132,15 +139,12 @@ class ParticleLinear(nn.Module):
     def weight(self) -> Tensor:
         """W^T [out_features, in_features] as `torch.nn.Linear` has it, computed anew at every access.
 
-        For plots, tests and code that looks into an ``nn.Linear``: it takes the O(N M) memory that the layer
-        saves. It is differentiable where gradients are recorded.
+        For plots, tests and code that looks into an ``nn.Linear``: it takes the O(N M) time and memory that the layer
+        saves, and so does ``hasattr(layer, "weight")``. It is differentiable once where gradients are recorded;
+        writing to it is an error.
         """
-        particles = self._operands()
-        if torch.is_grad_enabled() and any(p.requires_grad for p in particles):
-            identity = torch.eye(self.in_features, device=particles[0].device, dtype=particles[0].dtype)
-            return particle_linear(identity, *particles, None, self.potential, "ieee").T
-        r_in, v_in, r_out, v_out = (p.detach() for p in particles)
-        return dense_weight(r_in, v_in, r_out, v_out, self.potential).T
+        weight = dense_weight(*self._operands(), self.potential).T
+        return weight if torch.compiler.is_compiling() else weight.as_subclass(ComputedWeight)
 
     @property
     def num_parameters(self) -> int:
@@ -154,7 +158,10 @@ class ParticleLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """z [..., out_features] for x [..., in_features], in the dtype of x or of autocast."""
+        if isinstance(x, Proxy):
+            return trace_layer(self, x)
         particles = self._operands()
+        check_operands(*particles, self.bias)
         check_input(x, particles[0])
         plan = self._plan(x, particles)
         if plan is not None and plan.approximation is not None:
@@ -209,8 +216,18 @@ class ParticleLinear(nn.Module):
         )
 
     def _operands(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        a, b = self.in_particles, self.out_particles
-        return a.positions, a.dipoles, b.positions, b.dipoles
+        return *self.in_particles(), *self.out_particles()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "weight":
+            raise AttributeError(
+                "weight: got a new value, want none: it is computed from the particles; change in_particles and "
+                "out_particles instead"
+            )
+        if name in ("in_particles", "out_particles"):
+            check_node_set(name, value)
+            self.planner.reset()
+        super().__setattr__(name, value)
 
     def _reset_bias(self, generator: torch.Generator | None) -> None:
         if self.bias is None:
@@ -222,6 +239,13 @@ class ParticleLinear(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ParticleLinear:
         super()._apply(keep_float32(fn), recurse)
         return self
+
+
+def _check_given(name: str, value: int | None, of_particles: int) -> int:
+    """A number of dimensions beside particles that have theirs already."""
+    if value is not None and check_integer(name, value, low=1) != of_particles:
+        raise ValueError(f"{name}: got {value}, want {of_particles} like the particles that were given, or none")
+    return of_particles
 
 
 def _check_fit(inputs: Particles, outputs: Particles) -> None:

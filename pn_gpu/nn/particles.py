@@ -80,6 +80,16 @@ class Particles(nn.Module):
             fill(parameter, lambda t: t.normal_(std=INITIAL_SPREAD, generator=generator), generator)
         self.dipoles.copy_(nn.functional.normalize(self.dipoles, dim=1))
 
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """Positions and dipoles: layers call their node sets, so that hooks on a set see it used.
+
+        They are the parameters themselves, or copies where somebody manages them: FSDP frees its own after the call.
+        """
+        positions, dipoles = self.positions, self.dipoles
+        if self._forward_hooks or type(positions) is not nn.Parameter:
+            return positions.clone(), dipoles.clone()
+        return positions, dipoles
+
     def extra_repr(self) -> str:
         shape = f"num={self.num}, dim={self.dim}"
         return shape if self.dipole_dim == self.dim else f"{shape}, dipole_dim={self.dipole_dim}"

@@ -19,7 +19,7 @@ from pn_gpu.kernels.potentials import Potential
 from pn_gpu.planning.calibration import machine_costs
 from pn_gpu.planning.costs import Costs
 from pn_gpu.planning.frame import find_frame, normal_features
-from pn_gpu.planning.plan import Plan
+from pn_gpu.planning.plan import Plan, check_method
 from pn_gpu.planning.search import Found, find_approximation
 
 Array = Any
@@ -136,10 +136,7 @@ class _Layer:
         if self.method == "direct":
             return "as asked for"
         if self.potential.name != "gaussian":
-            if self.method == "mehler":
-                raise ValueError(
-                    f'method: got "mehler" with the potential {self.potential.name!r}, want "gaussian" with it'
-                )
+            check_method(self.method, self.rtol, self.potential)
             return f"the potential {self.potential.name!r} has no fast method"
         if self.rtol == 0:
             return "rtol 0 means direct"
