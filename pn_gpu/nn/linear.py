@@ -13,8 +13,8 @@ from torch.fx import Proxy
 from pn_gpu.checks import check_choice, check_flag, check_integer
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.torch import particle_linear, potential_name
-from pn_gpu.nn.checks import check_input, check_node_set, check_operands
 from pn_gpu.kernels.torch.weight import dense_weight
+from pn_gpu.nn.checks import check_input, check_node_set, check_operands
 from pn_gpu.nn.particles import Particles, fill, keep_float32, parameter_dtype
 from pn_gpu.nn.tracing import trace_layer
 from pn_gpu.nn.weight import ComputedWeight

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_OPERATORS = "add sub mul truediv floordiv mod pow and or xor lshift rshift matmul".split()
+_IN_PLACE = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift")
 # Besides the functions whose names end in one underscore, as torch's do that write to their first argument.
-_WRITING = {"__setitem__", "__set__", "__delete__", *(f"__i{name}__" for name in _OPERATORS)}
+_WRITING = {"__setitem__", "__set__", "__delete__", *(f"__i{name}__" for name in _IN_PLACE)}
 
 
 class _ComparableToParameters(torch._C._TensorMeta):

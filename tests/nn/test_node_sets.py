@@ -67,7 +67,7 @@ def test_an_exchanged_node_set_is_planned_for_anew():
 
 @pytest.mark.parametrize("value", [None, nn.Linear(2, 3), torch.ones(3, 2)])
 def test_what_is_no_node_set(value):
-    with pytest.raises(TypeError, match="in_particles: got .*, want Particles"):
+    with pytest.raises(TypeError, match=r"in_particles: got \w+, want Particles"):
         ParticleLinear(2, 3).in_particles = value
 
 
