@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ from pn_gpu.nn.tracing import trace_layer
 from pn_gpu.nn.weight import ComputedWeight
 from pn_gpu.operator import particle_linear as planned_particle_linear
 from pn_gpu.planning import MethodPlanner, Plan
+
+if TYPE_CHECKING:
+    from pn_gpu.nn.parallel import TensorParallel
 
 # What `input_precision` can be: how float32 products are taken on a GPU.
 PRECISIONS = ("ieee", "tf32", "bf16x3")
@@ -92,6 +95,7 @@ class ParticleLinear(nn.Module):
         if input_precision is not None:
             check_choice("input_precision", input_precision, PRECISIONS)
         self.input_precision = input_precision
+        self.tensor_parallel: TensorParallel | None = None
 
         given = [p for p in (in_features, out_features) if isinstance(p, Particles)]
         if given:
@@ -143,7 +147,7 @@ class ParticleLinear(nn.Module):
         saves, and so does ``hasattr(layer, "weight")``. It is differentiable once where gradients are recorded;
         writing to it is an error.
         """
-        weight = dense_weight(*self._operands(), self.potential).T
+        weight = dense_weight(*map(_gathered, self._operands()), self.potential).T
         return weight if torch.compiler.is_compiling() else weight.as_subclass(ComputedWeight)
 
     @property
@@ -160,13 +164,18 @@ class ParticleLinear(nn.Module):
         """z [..., out_features] for x [..., in_features], in the dtype of x or of autocast."""
         if isinstance(x, Proxy):
             return trace_layer(self, x)
-        particles = self._operands()
-        check_operands(*particles, self.bias)
+        if self.tensor_parallel is not None:
+            return self.tensor_parallel.forward(self, x)
+        return self._compute(x, self._operands(), self.bias)
+
+    def _compute(self, x: Tensor, particles: tuple[Tensor, Tensor, Tensor, Tensor], bias: Tensor | None) -> Tensor:
+        """z for these particles: the layer's, or this process's part of them."""
+        check_operands(*particles, bias)
         check_input(x, particles[0])
         plan = self._plan(x, particles)
         if plan is not None and plan.approximation is not None:
-            return planned_particle_linear(x, *particles, self.bias, self.potential, plan)
-        return particle_linear(x, *particles, self.bias, self.potential, self.input_precision)
+            return planned_particle_linear(x, *particles, bias, self.potential, plan)
+        return particle_linear(x, *particles, bias, self.potential, self.input_precision)
 
     def _plan(self, x: Tensor, particles: tuple[Tensor, ...]) -> Plan | None:
         """How to compute this call; None where every weight is wanted, or the particles cannot be read.
@@ -205,7 +214,7 @@ class ParticleLinear(nn.Module):
         )
         linear.weight.copy_(weight)
         if self.bias is not None:
-            linear.bias.copy_(self.bias)
+            linear.bias.copy_(_gathered(self.bias))
         return linear.train(self.training)
 
     def extra_repr(self) -> str:
@@ -239,6 +248,11 @@ class ParticleLinear(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ParticleLinear:
         super()._apply(keep_float32(fn), recurse)
         return self
+
+
+def _gathered(parameter: Tensor) -> Tensor:
+    """All of a parameter, of which every process may have but a part."""
+    return parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
 
 
 def _check_given(name: str, value: int | None, of_particles: int) -> int:
