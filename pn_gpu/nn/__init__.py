@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pn_gpu.nn.linear import ParticleLinear
 from pn_gpu.nn.mlp import ParticleMLP
-from pn_gpu.nn.particles import Particles
+from pn_gpu.nn.particles import Particles, shared_particles
 from pn_gpu.nn.traffic import GradientTraffic, gradient_bytes
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ __all__ = [
     "Particles",
     "RowwiseParticleParallel",
     "gradient_bytes",
+    "shared_particles",
 ]
 
 

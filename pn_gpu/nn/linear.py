@@ -243,7 +243,7 @@ class ParticleLinear(nn.Module):
             return
         bound = math.sqrt(6 / (self.in_features + self.out_features))
         with torch.no_grad():
-            fill(self.bias, lambda t: t.uniform_(-bound, bound, generator=generator), generator)
+            fill(self.bias, lambda t: nn.init.uniform_(t, -bound, bound, generator=generator), generator)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ParticleLinear:
         super()._apply(keep_float32(fn), recurse)
