@@ -78,7 +78,7 @@ def backward(
 
 def _array(tensor: Tensor, dtype: torch.dtype) -> np.ndarray[Any, Any]:
     """The tensor's own memory as an array; ``force`` resolves a lazy negation, which NumPy does not know."""
-    return (tensor if tensor.dtype == dtype else tensor.to(dtype)).numpy(force=True)
+    return np.from_dlpack((tensor if tensor.dtype == dtype else tensor.to(dtype)).detach().resolve_neg())
 
 
 def _tensor(array: np.ndarray[Any, Any] | None) -> Tensor | None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from pn_gpu.nn import ParticleLinear, ParticleMLP, Particles
+from pn_gpu.nn import ParticleLinear, ParticleMLP, Particles, shared_particles
 
 
 def test_a_node_set_returns_its_particles():
@@ -84,3 +84,29 @@ def test_dimensions_beside_given_particles():
 def test_method_and_potential_that_do_not_fit(make):
     with pytest.raises(ValueError, match='method: got "mehler" with the potential \'lorentzian\', want "gaussian"'):
         make(3, 4, method="mehler", potential="lorentzian")
+
+
+def test_names_of_shared_node_sets():
+    model = nn.ModuleDict({"stack": ParticleMLP([4, 3, 2, 2]), "apart": ParticleMLP([4, 3, 2], share_particles=False)})
+    assert shared_particles(model) == {
+        "stack.layers.1.in_particles": "stack.layers.0.out_particles",
+        "stack.layers.2.in_particles": "stack.layers.1.out_particles",
+    }
+    assert shared_particles(ParticleLinear(4, 3)) == {}
+
+
+def test_what_may_not_be_drawn_anew_stays(monkeypatch):
+    """transformers exchanges the functions of torch.nn.init while it initialises what a checkpoint lacks."""
+    layer = ParticleLinear(4, 3)
+    with torch.no_grad():
+        layer.in_particles.dipoles *= 3
+    before = {name: p.detach().clone() for name, p in layer.named_parameters()}
+    kept = {id(layer.bias), id(layer.in_particles.positions), id(layer.in_particles.dipoles)}
+    for name in ("normal_", "uniform_"):
+        draw = getattr(nn.init, name)
+        guarded = lambda t, *args, draw=draw, **options: t if id(t) in kept else draw(t, *args, **options)  # noqa: E731
+        monkeypatch.setattr(nn.init, name, guarded)
+    layer.reset_parameters()
+    unchanged = {name for name, p in layer.named_parameters() if torch.equal(p, before[name])}
+    assert unchanged == {"bias", "in_particles.positions", "in_particles.dipoles"}
+    torch.testing.assert_close(layer.out_particles.dipoles.norm(dim=1), torch.ones(3))
