@@ -15,6 +15,7 @@ import torch
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "pn_gpu" / "nn" / "README.md"
 HEADINGS = [
+    "torch",
     "safetensors",
     "Hugging Face transformers",
     "Lightning",
