@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from pn_gpu.kernels import cuda, potentials
+from pn_gpu.kernels.room import Direct, Particles
 
 Array = Any
 ROUNDS = 20
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 def _measure(cupy: Any, dtype: str, size: int, batch: int, dim: int, potential_name: str) -> list[dict[str, Any]]:
     """The forward and the backward of one layer."""
     rng = cupy.random.default_rng(0)
-    potential = potentials.get(potential_name)
+    how = Direct(potentials.get(potential_name))
     sum_dtype = "float64" if dtype == "float64" else "float32"
 
     def normal(*shape: int, scale: float = 1.0, kind: str = dtype) -> Array:
@@ -72,11 +73,11 @@ def _measure(cupy: Any, dtype: str, size: int, batch: int, dim: int, potential_n
 
     x, dz, w = normal(batch, size), normal(batch, size), normal(size, size)
     bias = cupy.zeros(size, sum_dtype)
-    particles = [normal(size, dim, scale=0.5, kind=sum_dtype) for _ in range(4)]
+    particles = Particles(*(normal(size, dim, scale=0.5, kind=sum_dtype) for _ in range(4)))
     competitors: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
-        "forward": (lambda: cuda.forward(x, *particles, bias, potential), lambda: x @ w),
+        "forward": (lambda: cuda.forward(x, particles, bias, how), lambda: x @ w),
         "backward": (
-            lambda: cuda.backward(dz, x, *particles, potential),
+            lambda: cuda.backward(dz, x, particles, how),
             lambda: (dz @ w.T, x.T @ dz, dz.sum(axis=0)),
         ),
     }

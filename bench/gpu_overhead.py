@@ -18,7 +18,8 @@ from torch import nn
 
 import pn_gpu as pn
 from pn_gpu.kernels import potentials
-from pn_gpu.kernels.torch.rooms import select_room
+from pn_gpu.kernels.room import Direct, Particles
+from pn_gpu.kernels.torch.compute import room_of
 from pn_gpu.nn import ParticleLinear
 
 HELP = "microseconds of Python in a call of the torch operator, beside nn.Linear"
@@ -57,23 +58,24 @@ def _calls(device: torch.device) -> dict[str, dict[str, Callable[[], object]]]:
     x = torch.randn(BATCH, SIZE, device=device)
     dz = torch.randn(BATCH, SIZE, device=device)
     linear, particles = nn.Linear(SIZE, SIZE, device=device), ParticleLinear(SIZE, SIZE, device=device)
-    operands = particles._operands()
-    room, gaussian = select_room(device), potentials.get("gaussian")
+    operands = Particles(*particles._operands())
+    how = Direct(potentials.get("gaussian"))
+    room = room_of(device, how)
 
     forwards = {
         "nn.Linear": lambda: linear(x),
         "ParticleLinear": lambda: particles(x),
         "pn_gpu.particle_linear": lambda: pn.particle_linear(x, *operands, particles.bias),
-        "the kernel itself": torch.no_grad()(lambda: room.forward(x, *operands, particles.bias, gaussian)),
+        "the kernel itself": torch.no_grad()(lambda: room.forward(x, operands, particles.bias, how)),
     }
-    detached = [p.detach() for p in operands]
+    detached = Particles(*(p.detach() for p in operands))
     both = {
         "nn.Linear": lambda: torch.autograd.grad(linear(x), tuple(linear.parameters()), dz),
         "ParticleLinear": lambda: torch.autograd.grad(particles(x), tuple(particles.parameters()), dz),
         "the kernels themselves": torch.no_grad()(
             lambda: (
-                room.forward(x, *detached, particles.bias, gaussian),
-                room.backward(dz, x, *detached, gaussian, need_dx=False),
+                room.forward(x, detached, particles.bias, how),
+                room.backward(dz, x, detached, how, need_dx=False),
             )
         ),
     }

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pn_gpu.files import replacing
-from pn_gpu.kernels.numpy.threads import num_threads
+from pn_gpu.kernels.host.threads import num_threads
 
 RESULTS = Path(__file__).parent / "results"
 MB = 2**20

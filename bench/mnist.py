@@ -15,7 +15,7 @@ import numpy as np
 
 import pn_gpu as pn
 from pn_gpu.data import Dataset, load
-from pn_gpu.kernels.numpy.threads import num_threads
+from pn_gpu.kernels.host.threads import num_threads
 from pn_gpu.training.recipes import RECIPES, get_recipe
 
 HELP = "MNIST: time of an epoch beside torch, and test accuracy"

@@ -11,7 +11,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from bench.layers import Layer
-from pn_gpu.kernels.numpy.threads import num_threads
+from pn_gpu.kernels.host.threads import num_threads
 
 ROWS, COLUMNS = 256, 512
 

@@ -93,7 +93,7 @@ def _compare(n: int, spread: float, width: int, batch: int, rtol: float, rounds:
         "batch": batch,
         "rtol": rtol,
         "features": plan.features,
-        "exact": 0 if approximation is None else len(approximation.outside_in) + len(approximation.outside_out),
+        "exact": 0 if approximation is None else len(approximation.left_out_in) + len(approximation.left_out_out),
         "dense_ms": _rounded(1e3 * np.median(times["dense"])),
         "mehler_ms": _rounded(1e3 * np.median(times["mehler"])),
         "ratio": _rounded(faster["mehler"]),

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.kernels.potentials import Potential
+from pn_gpu.kernels.room import Array, Particles
 
-Array = Any
 
-
-def dense_weight(r_in: Array, v_in: Array, r_out: Array, v_out: Array, potential: Potential) -> Array:
+def dense_weight(particles: Particles, potential: Potential) -> Array:
     """W [N, M] with w_ij = (v_i . v_j) k(|r_i - r_j|^2), squared distances from exact differences."""
+    r_in, v_in, r_out, v_out = particles
     xp = namespace_of(r_in)
     return (v_in @ xp.matrix_transpose(v_out)) * potential.value(_squared_distances(r_in, r_out))
 
 
-def dense_weight_backward(
-    dw: Array, r_in: Array, v_in: Array, r_out: Array, v_out: Array, potential: Potential
-) -> tuple[Array, Array, Array, Array]:
-    """Gradients of r_in, v_in, r_out and v_out for the gradient dW [N, M] of `dense_weight`.
+def dense_weight_backward(dw: Array, particles: Particles, potential: Potential) -> Particles:
+    """Gradients of the particles for the gradient dW [N, M] of `dense_weight`.
 
     ``dv_i = sum_j dw_ij k v_j`` and ``dr_i = sum_j 2 dw_ij (v_i . v_j) k' (r_i - r_j)``, and likewise for j.
     """
+    r_in, v_in, r_out, v_out = particles
     xp = namespace_of(r_in)
     s = _squared_distances(r_in, r_out)
     through_dipoles = dw * potential.value(s)
     pull = 2 * dw * (v_in @ xp.matrix_transpose(v_out)) * potential.derivative(s)
     along = [pull * _differences(r_in, r_out, axis) for axis in range(r_in.shape[1])]
-    return (
+    return Particles(
         xp.stack([xp.sum(part, axis=1) for part in along], axis=1),
         through_dipoles @ v_out,
         xp.stack([-xp.sum(part, axis=0) for part in along], axis=1),

@@ -6,9 +6,9 @@ if not (Path(__file__).parent / "kernels").is_dir():
     __path__.append(str(Path(__file__).parents[1]))  # a source checkout, where kernels/ lies beside pn_gpu/
 
 from pn_gpu.backends import Backend, get_backend
-from pn_gpu.kernels.gradient import OperatorGradient
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.potentials import register as register_potential
+from pn_gpu.kernels.room import OperatorGradient
 from pn_gpu.model.dense_network import DenseNetwork
 from pn_gpu.model.particle_network import ParticleNetwork
 from pn_gpu.model.penalties import L2, Repulsion

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+from functools import cache
 from typing import Any
 
 import array_api_compat as compat
 import numpy as np
 
-from pn_gpu.kernels.room import Room
-
-Array = Any
+from pn_gpu.kernels.foreign import standard_room
+from pn_gpu.kernels.room import Array, Direct, How, Particles, Room
 
 
 def is_tensor(x: Array) -> bool:
@@ -19,43 +20,44 @@ def is_tensor(x: Array) -> bool:
     return torch is not None and isinstance(x, torch.Tensor)
 
 
-def is_traced(x: Array) -> bool:
-    """Whether ``x`` is a torch tensor in a graph that torch.compile is tracing."""
-    return is_tensor(x) and sys.modules["torch"].compiler.is_compiling()
+def can_read(*arrays: Array) -> bool:
+    """Whether a plan may read these arrays now: they hold numbers, and reading them disturbs nobody.
+
+    Not so for torch tensors without memory (meta, fake), inside a graph that is traced or captured, and inside the
+    transforms of torch.func.
+    """
+    if not any(is_tensor(a) for a in arrays):
+        return True
+    torch = sys.modules["torch"]
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return False
+    if not all(type(a) in (torch.Tensor, torch.nn.Parameter) and a.device.type != "meta" for a in arrays):
+        return False
+    return arrays[0].device.type != "cuda" or not torch.cuda.is_current_stream_capturing()
 
 
-def select_room(x: Array) -> Room:
-    """The kernels for arrays of the library and device of ``x``."""
+def room_of(x: Array, how: How) -> Room:
+    """The kernels that compute a call ``how`` it is wanted, for arrays of the library and device of ``x``."""
     if is_tensor(x):
-        from pn_gpu.kernels import torch as torch_room
-
-        return torch_room
-    if isinstance(x, np.ndarray):
-        from pn_gpu.kernels import numpy as room
+        from pn_gpu.kernels import torch as room  # a statement that torch.compile can trace
 
         return room
+    is_direct = isinstance(how, Direct)
+    if isinstance(x, np.ndarray):
+        return _module("numpy" if is_direct else "mehler")
     if compat.is_cupy_array(x):
-        from pn_gpu.kernels import cuda
-
-        return cuda
-    from pn_gpu.kernels.numpy import bridge
-
-    return bridge
+        return _module("cuda" if is_direct else "mehler")
+    return _foreign_room("numpy" if is_direct else "mehler")
 
 
-def mehler_room(x: Array) -> Any:
-    """The Mehler kernels for arrays of the library and device of ``x``."""
-    if is_tensor(x):
-        from pn_gpu.kernels.torch import mehler as torch_room
+@cache
+def _module(name: str) -> Any:
+    return importlib.import_module(f"pn_gpu.kernels.{name}")
 
-        return torch_room
-    if isinstance(x, np.ndarray) or compat.is_cupy_array(x):
-        from pn_gpu.kernels import mehler
 
-        return mehler
-    from pn_gpu.kernels.mehler import bridge
-
-    return bridge
+@cache
+def _foreign_room(name: str) -> Room:
+    return standard_room(_module(name))
 
 
 def check_arrays(**arrays: Array) -> None:
@@ -75,7 +77,7 @@ def check_arrays(**arrays: Array) -> None:
     if _is_plain_numpy(given, getattr(reference, "dtype", None)):
         return
     if is_tensor(reference):
-        from pn_gpu.nn.checks import check_tensors
+        from pn_gpu.kernels.torch.checks import check_tensors
 
         check_tensors(given)
         return
@@ -94,9 +96,10 @@ def check_arrays(**arrays: Array) -> None:
         raise TypeError(f"{first}: got dtype {reference.dtype}, want float32 or float64 on the CPU")
 
 
-def check_particles(r_in: Array, v_in: Array, r_out: Array, v_out: Array) -> None:
+def check_particles(particles: Particles) -> None:
     """Raise a ValueError unless the particles are [N, n], [N, d], [M, n] and [M, d]."""
-    for name, a in (("r_in", r_in), ("v_in", v_in), ("r_out", r_out), ("v_out", v_out)):
+    r_in, v_in, r_out, v_out = particles
+    for name, a in zip(Particles._fields, particles, strict=True):
         if a.ndim != 2 or a.shape[1] < 1:
             raise ValueError(f"{name}: got shape {tuple(a.shape)}, want two dimensions [particles, components >= 1]")
     check_shape("v_in", v_in, (r_in.shape[0], v_in.shape[1]), "[N, d] with the N of r_in")

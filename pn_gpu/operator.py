@@ -8,21 +8,19 @@ standard) and returns arrays of the same library on the same device.
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Protocol
 
 from array_api_compat import array_namespace
 
-from pn_gpu.dispatch import check_arrays, check_particles, check_shape, is_tensor, is_traced, mehler_room, select_room
+from pn_gpu.dispatch import can_read, check_arrays, check_particles, check_shape, is_tensor, room_of
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.dense import dense_weight as _dense_weight
-from pn_gpu.kernels.gradient import OperatorGradient
 from pn_gpu.kernels.mehler.expansion import Approximation
 from pn_gpu.kernels.potentials import Potential
+from pn_gpu.kernels.room import Array, Direct, How, Mehler, OperatorGradient, Particles
 from pn_gpu.planning.decision import FEWEST_WEIGHTS
 from pn_gpu.planning.plan import METHODS, Plan, check_method
 from pn_gpu.planning.recent import single_call_plan
-
-Array = Any
 
 __all__ = ["METHODS", "PullBack", "dense_weight", "particle_linear", "particle_linear_backward", "particle_linear_vjp"]
 
@@ -82,14 +80,11 @@ def particle_linear(
     TypeError
         If an argument is no array of a supported library, or dtypes do not agree.
     """
-    _check_forward(x, r_in, v_in, r_out, v_out, bias)
-    room, pairwise, matrix = select_room(x), potentials.get(potential), _as_matrix(x)
-    approximation = _approximation(method, rtol, pairwise, matrix, r_in, v_in, r_out, v_out)
-    if approximation is None:
-        z = room.forward(matrix, r_in, v_in, r_out, v_out, bias, pairwise)
-    else:
-        fast = mehler_room(x)
-        z = fast.forward(matrix, r_in, v_in, r_out, v_out, bias, pairwise, approximation)
+    particles = Particles(r_in, v_in, r_out, v_out)
+    _check_forward(x, particles, bias)
+    matrix = _as_matrix(x)
+    how = _how(method, rtol, potential, matrix, particles)
+    z, _ = room_of(x, how).forward(matrix, particles, bias, how)
     return _reshape(z, (*x.shape[:-1], r_out.shape[0]))
 
 
@@ -133,25 +128,18 @@ def particle_linear_vjp(
     >>> z, pull_back = particle_linear_vjp(x, r_in, v_in, r_out, v_out, bias)
     >>> gradient = pull_back(z - target)
     """
-    _check_forward(x, r_in, v_in, r_out, v_out, bias)
-    if is_tensor(x):
-        x, r_in, v_in, r_out, v_out = (a.detach() for a in (x, r_in, v_in, r_out, v_out))
-        bias = None if bias is None else bias.detach()
-    pairwise, matrix, particles = potentials.get(potential), _as_matrix(x), (r_in, v_in, r_out, v_out)
-    approximation = _approximation(method, rtol, pairwise, matrix, *particles)
-    room = select_room(x) if approximation is None else mehler_room(x)
-    settings = () if approximation is None else (approximation,)
-    kept = {}
-    if hasattr(room, "forward_with_residuals"):
-        z, kept["residuals"] = room.forward_with_residuals(matrix, *particles, bias, pairwise, *settings)
-    else:
-        z = room.forward(matrix, *particles, bias, pairwise)
+    particles = Particles(r_in, v_in, r_out, v_out)
+    _check_forward(x, particles, bias)
+    matrix = _as_matrix(x)
+    how = _how(method, rtol, potential, matrix, particles)
+    room = room_of(x, how)
+    z, residuals = room.forward(matrix, particles, bias, how, keep=True)
 
     def pull_back(dz: Array, need_dx: bool = True, need_particles: bool = True) -> OperatorGradient:
         check_arrays(dz=dz, x=x)
         check_shape("dz", dz, (*x.shape[:-1], r_out.shape[0]), "[..., M]")
-        arguments = (_as_matrix(dz), matrix, *particles, pairwise, need_dx, need_particles, *settings)
-        return _with_shape(room.backward(*arguments, **kept), x.shape)
+        gradient = room.backward(_as_matrix(dz), matrix, particles, how, need_dx, need_particles, residuals)
+        return _with_shape(gradient, x.shape)
 
     return _reshape(z, (*x.shape[:-1], r_out.shape[0])), pull_back
 
@@ -197,17 +185,14 @@ def particle_linear_backward(
     ValueError, TypeError
         As `particle_linear`.
     """
-    check_arrays(dz=dz, x=x, r_in=r_in, v_in=v_in, r_out=r_out, v_out=v_out)
-    check_particles(r_in, v_in, r_out, v_out)
+    particles = Particles(r_in, v_in, r_out, v_out)
+    check_arrays(dz=dz, x=x, **particles._asdict())
+    check_particles(particles)
     check_shape("x", x, (*x.shape[:-1], r_in.shape[0]), "[..., N]")
     check_shape("dz", dz, (*x.shape[:-1], r_out.shape[0]), "[..., M]")
-    room, pairwise, matrix, dz_matrix = select_room(x), potentials.get(potential), _as_matrix(x), _as_matrix(dz)
-    approximation = _approximation(method, rtol, pairwise, matrix, r_in, v_in, r_out, v_out)
-    arguments = (dz_matrix, matrix, r_in, v_in, r_out, v_out, pairwise, need_dx, need_particles)
-    if approximation is None:
-        gradient = room.backward(*arguments)
-    else:
-        gradient = mehler_room(x).backward(*arguments, approximation)
+    matrix = _as_matrix(x)
+    how = _how(method, rtol, potential, matrix, particles)
+    gradient = room_of(x, how).backward(_as_matrix(dz), matrix, particles, how, need_dx, need_particles)
     return _with_shape(gradient, x.shape)
 
 
@@ -231,40 +216,44 @@ def dense_weight(
     ValueError, TypeError
         As `particle_linear`.
     """
-    check_arrays(r_in=r_in, v_in=v_in, r_out=r_out, v_out=v_out)
-    check_particles(r_in, v_in, r_out, v_out)
-    return _dense_weight(r_in, v_in, r_out, v_out, potentials.get(potential))
+    particles = Particles(r_in, v_in, r_out, v_out)
+    check_arrays(**particles._asdict())
+    check_particles(particles)
+    return _dense_weight(particles, potentials.get(potential))
 
 
-def _check_forward(x: Array, r_in: Array, v_in: Array, r_out: Array, v_out: Array, bias: Array | None) -> None:
-    check_arrays(x=x, r_in=r_in, v_in=v_in, r_out=r_out, v_out=v_out, bias=bias)
-    check_particles(r_in, v_in, r_out, v_out)
-    check_shape("x", x, (*x.shape[:-1], r_in.shape[0]), "[..., N]")
+def _check_forward(x: Array, particles: Particles, bias: Array | None) -> None:
+    check_arrays(x=x, **particles._asdict(), bias=bias)
+    check_particles(particles)
+    check_shape("x", x, (*x.shape[:-1], particles.r_in.shape[0]), "[..., N]")
     if bias is not None:
-        check_shape("bias", bias, (r_out.shape[0],), "[M]")
+        check_shape("bias", bias, (particles.r_out.shape[0],), "[M]")
+
+
+def _how(method: str | Plan, rtol: float, potential: str | Potential, x: Array, particles: Particles) -> How:
+    """How to compute the layer, the same for its forward and its backward."""
+    pairwise = potentials.get(potential)
+    if isinstance(method, Plan):
+        method.check_fits(pairwise, particles.r_in, particles.v_in, particles.r_out)
+        approximation = method.approximation
+    else:
+        check_method(method, rtol)
+        approximation = _approximation(method, float(rtol), pairwise, x, particles)
+    return Direct(pairwise) if approximation is None else Mehler(approximation)
 
 
 def _approximation(
-    method: str | Plan,
-    rtol: float,
-    potential: Potential,
-    x: Array,
-    r_in: Array,
-    v_in: Array,
-    r_out: Array,
-    v_out: Array,
+    method: str, rtol: float, potential: Potential, x: Array, particles: Particles
 ) -> Approximation | None:
-    """What to compute the layer by, the same for its forward and its backward; None for every weight."""
-    if isinstance(method, Plan):
-        method.check_fits(potential, r_in, v_in, r_out)
-        return method.approximation
-    check_method(method, rtol)
-    # A plan reads the particles: inside a graph that is being traced there is nothing to read.
-    if method == "direct" or (method == "auto" and (_is_never_fast(r_in, r_out, potential) or is_traced(x))):
+    """The approximation of a call that brings no plan; None for every weight."""
+    r_in, _, r_out, _ = particles
+    if method == "direct" or (method == "auto" and _is_never_fast(r_in, r_out, potential)):
+        return None
+    if method == "auto" and not can_read(x, *particles):
         return None
     if is_tensor(x):
-        r_in, v_in, r_out, v_out = (a.detach() for a in (r_in, v_in, r_out, v_out))
-    return single_call_plan(r_in, v_in, r_out, v_out, x.shape[0], potential, method, float(rtol)).approximation
+        particles = Particles(*(a.detach() for a in particles))
+    return single_call_plan(*particles, x.shape[0], potential, method, rtol).approximation
 
 
 def _is_never_fast(r_in: Array, r_out: Array, potential: Potential) -> bool:

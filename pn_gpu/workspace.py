@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from pn_gpu.kernels.numpy.threads import num_threads, share_out
+from pn_gpu.kernels.host.threads import num_threads, share_out
 from pn_gpu.kernels.numpy.tiles import BACKWARD_TILE, BATCH_TILE, FORWARD_TILE, layer_work
 
 

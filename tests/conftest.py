@@ -2,13 +2,13 @@
 
 import pytest
 
-from pn_gpu.kernels.numpy.threads import num_threads
+from pn_gpu.kernels.host.threads import most_threads
 
 
 @pytest.fixture
 def one_thread(monkeypatch):
     """How many threads hold a tile at the same moment is chance; one always does."""
     monkeypatch.setenv("PN_GPU_NUM_THREADS", "1")
-    num_threads.cache_clear()
+    most_threads.cache_clear()
     yield
-    num_threads.cache_clear()
+    most_threads.cache_clear()

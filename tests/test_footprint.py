@@ -15,7 +15,7 @@ from pn_gpu.footprint import (
     particle_footprint,
     particle_shapes,
 )
-from pn_gpu.kernels.numpy import recycle, scratch
+from pn_gpu.kernels.host import recycle, scratch
 from pn_gpu.model.counts import count_dense_parameters, count_particle_parameters
 
 SHAPES = ([784, 10], [784, 512, 10], [300, 900, 200, 20])

@@ -1,8 +1,7 @@
 """The operator on CuPy arrays: CUDA C++ kernels that NVRTC compiles where they run.
 
-``forward(x, r_in, v_in, r_out, v_out, bias, potential)`` and
-``backward(dz, x, r_in, v_in, r_out, v_out, potential, need_dx, need_particles)`` take two-dimensional CuPy arrays of
-any strides on one device; x, z and dz are float16, bfloat16, float32 or float64. They launch on the array's device and
+``forward`` and ``backward`` are those of every room of `pn_gpu.kernels.room`, for CuPy arrays of any strides on one
+device; x, z and dz are float16, bfloat16, float32 or float64. They launch on the array's device and
 its current stream and never wait for it. Particles are summed in float32 (float64 for float64 arrays), and float32
 products are plain fused multiply-adds, never TF32.
 
@@ -16,22 +15,16 @@ Set the environment variable ``PN_GPU_CUPY_TRITON=1`` to send CuPy arrays throug
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from pn_gpu.kernels.cuda import launch
 from pn_gpu.kernels.cuda.cupy_runtime import check_available, runtime_for
-from pn_gpu.kernels.gradient import OperatorGradient
-from pn_gpu.kernels.potentials import Potential
-
-Array = Any
+from pn_gpu.kernels.room import Array, Direct, OperatorGradient, Particles
 
 __all__ = ["backward", "check_available", "forward"]
 
 
-def forward(
-    x: Array, r_in: Array, v_in: Array, r_out: Array, v_out: Array, bias: Array | None, potential: Potential
-) -> Array:
-    """Return z [B, M] for x [B, N], r_in [N, n], v_in [N, d], r_out [M, n], v_out [M, d], bias [M] or None.
+def forward(x: Array, particles: Particles, bias: Array | None, how: Direct, keep: bool = False) -> tuple[Array, None]:
+    """z [B, M] for x [B, N] and bias [M] or None, of the dtype of x, and nothing for the backward.
 
     Particles and bias have the dtype of x or float32.
 
@@ -45,29 +38,27 @@ def forward(
     if _use_triton():
         from pn_gpu.kernels.cuda import triton_bridge
 
-        return triton_bridge.forward(x, r_in, v_in, r_out, v_out, bias, potential)
-    with runtime_for(x=x, r_in=r_in, v_in=v_in, r_out=r_out, v_out=v_out, bias=bias) as runtime:
-        return launch.forward(runtime, x, r_in, v_in, r_out, v_out, bias, potential)
+        return triton_bridge.forward(x, particles, bias, how)
+    with runtime_for(x=x, **particles._asdict(), bias=bias) as runtime:
+        return launch.forward(runtime, x, *particles, bias, how.potential), None
 
 
 def backward(
     dz: Array,
     x: Array,
-    r_in: Array,
-    v_in: Array,
-    r_out: Array,
-    v_out: Array,
-    potential: Potential,
+    particles: Particles,
+    how: Direct,
     need_dx: bool = True,
     need_particles: bool = True,
+    residuals: None = None,
 ) -> OperatorGradient:
     """Gradients for dz [B, M] and x [B, N], with the particles of `forward`; raises what `forward` raises."""
     if _use_triton():
         from pn_gpu.kernels.cuda import triton_bridge
 
-        return triton_bridge.backward(dz, x, r_in, v_in, r_out, v_out, potential, need_dx, need_particles)
-    with runtime_for(dz=dz, x=x, r_in=r_in, v_in=v_in, r_out=r_out, v_out=v_out) as runtime:
-        return launch.backward(runtime, dz, x, r_in, v_in, r_out, v_out, potential, need_dx, need_particles)
+        return triton_bridge.backward(dz, x, particles, how, need_dx, need_particles)
+    with runtime_for(dz=dz, x=x, **particles._asdict()) as runtime:
+        return launch.backward(runtime, dz, x, *particles, how.potential, need_dx, need_particles)
 
 
 def _use_triton() -> bool:

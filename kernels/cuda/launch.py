@@ -9,8 +9,8 @@ import numpy as np
 
 from pn_gpu.kernels.cuda import tiles
 from pn_gpu.kernels.cuda.source import SUM_DTYPES, ModuleKey, module_key
-from pn_gpu.kernels.gradient import OperatorGradient
 from pn_gpu.kernels.potentials import Potential
+from pn_gpu.kernels.room import OperatorGradient
 
 Array = Any
 

@@ -7,38 +7,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pn_gpu.kernels.gradient import OperatorGradient
-from pn_gpu.kernels.potentials import Potential
-
-Array = Any
+from pn_gpu.kernels.room import Array, Direct, OperatorGradient, Particles
 
 
-def forward(
-    x: Array, r_in: Array, v_in: Array, r_out: Array, v_out: Array, bias: Array | None, potential: Potential
-) -> Array:
+def forward(x: Array, particles: Particles, bias: Array | None, how: Direct) -> tuple[Array, None]:
     """`pn_gpu.kernels.triton.forward` for CuPy arrays."""
     with _on_stream_of(x):
-        room = _triton_room()
-        tensors = [_to_torch(a) for a in (x, r_in, v_in, r_out, v_out, bias)]
-        return _to_cupy(room.forward(*tensors, potential))
+        z, _ = _triton_room().forward(_to_torch(x), Particles(*map(_to_torch, particles)), _to_torch(bias), how)
+        return _to_cupy(z), None
 
 
 def backward(
-    dz: Array,
-    x: Array,
-    r_in: Array,
-    v_in: Array,
-    r_out: Array,
-    v_out: Array,
-    potential: Potential,
-    need_dx: bool = True,
-    need_particles: bool = True,
+    dz: Array, x: Array, particles: Particles, how: Direct, need_dx: bool = True, need_particles: bool = True
 ) -> OperatorGradient:
     """`pn_gpu.kernels.triton.backward` for CuPy arrays."""
     with _on_stream_of(x):
-        room = _triton_room()
-        tensors = [_to_torch(a) for a in (dz, x, r_in, v_in, r_out, v_out)]
-        gradient = room.backward(*tensors, potential, need_dx, need_particles)
+        nodes = Particles(*map(_to_torch, particles))
+        gradient = _triton_room().backward(_to_torch(dz), _to_torch(x), nodes, how, need_dx, need_particles)
         return OperatorGradient(*(_to_cupy(g) for g in gradient))
 
 

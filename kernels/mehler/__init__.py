@@ -19,14 +19,11 @@ Every |Phi| is at most 1 and sum_a Phi_a(r)^2 at most 1; what is missing, e(r) =
 the error of every weight: |dK_ij| <= sqrt(e_i e_j). Particles whose e is too large are left out of the
 expansion; their exact weights are further columns of A and C.
 
-``forward(x, r_in, v_in, r_out, v_out, bias, potential, approximation)`` and
-``backward(dz, x, r_in, v_in, r_out, v_out, potential, need_dx, need_particles, approximation)`` take arrays of
-any library of the array API standard; the potential is the Gaussian. ``forward_with_residuals`` returns z and what
-``backward(..., residuals=...)`` need not compute again.
+A room of `pn_gpu.kernels.room` for arrays of any library of the array API standard; the potential is the Gaussian.
 """
 
 from pn_gpu.kernels.mehler.backward import backward
 from pn_gpu.kernels.mehler.expansion import Approximation, Expansion
-from pn_gpu.kernels.mehler.forward import Residuals, forward, forward_with_residuals
+from pn_gpu.kernels.mehler.forward import Residuals, forward
 
-__all__ = ["Approximation", "Expansion", "Residuals", "backward", "forward", "forward_with_residuals"]
+__all__ = ["Approximation", "Expansion", "Residuals", "backward", "forward"]

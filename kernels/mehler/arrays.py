@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 import array_api_compat as compat
 import numpy as np
 
-from pn_gpu.kernels.numpy.gaussian import GaussianValues
-from pn_gpu.kernels.numpy.recycle import recycled
-from pn_gpu.kernels.numpy.scratch import scratch
-from pn_gpu.kernels.numpy.threads import num_threads, parallel_map
-from pn_gpu.kernels.numpy.tiles import BLAS_SERIAL_WORK, GROUPS_PER_THREAD, even_slices
+from pn_gpu.kernels.host.gaussian import GaussianValues
+from pn_gpu.kernels.host.recycle import recycled
+from pn_gpu.kernels.host.scratch import scratch
+from pn_gpu.kernels.host.slices import even_slices
+from pn_gpu.kernels.host.threads import BLAS_SERIAL_WORK, GROUPS_PER_THREAD, num_threads, parallel_map
 
 Array = Any
 

@@ -4,47 +4,36 @@ from __future__ import annotations
 
 from typing import Any
 
-from pn_gpu.kernels.gradient import OperatorGradient
 from pn_gpu.kernels.mehler.arrays import Library
-from pn_gpu.kernels.mehler.exact import Particles
-from pn_gpu.kernels.mehler.expansion import Approximation
+from pn_gpu.kernels.mehler.exact import NodeSet
 from pn_gpu.kernels.mehler.factor import Block, Factor, make_factors
-from pn_gpu.kernels.mehler.forward import FEATURE_BUDGET, Residuals, project
-from pn_gpu.kernels.potentials import Potential
-
-Array = Any
+from pn_gpu.kernels.mehler.forward import Residuals, project
+from pn_gpu.kernels.room import Array, Mehler, OperatorGradient, Particles
 
 
 def backward(
     dz: Array,
     x: Array,
-    r_in: Array,
-    v_in: Array,
-    r_out: Array,
-    v_out: Array,
-    potential: Potential,
-    need_dx: bool,
-    need_particles: bool,
-    approximation: Approximation,
-    budget: int = FEATURE_BUDGET,
+    particles: Particles,
+    how: Mehler,
+    need_dx: bool = True,
+    need_particles: bool = True,
     residuals: Residuals | None = None,
 ) -> OperatorGradient:
-    """Gradients for dz [B, M] and x [B, N], with the particles and the approximation of `forward`.
-
-    ``residuals`` are those of `forward_with_residuals` for the same arguments; without them it computes them anew.
-    """
-    library = Library(x, r_in)
+    """Gradients for dz [B, M] and x [B, N], with the particles and the approximation of `forward`, and its residuals
+    where it kept them."""
+    library = Library(x, particles.r_in)
     if residuals is None:
-        inputs, outputs = make_factors(library, approximation, r_in, v_in, r_out, v_out)
+        inputs, outputs = make_factors(library, how.approximation, particles)
     else:
         inputs, outputs, _ = residuals
     if not need_particles:
-        dx = _through_inputs(inputs, x, project(outputs, dz, budget), None, True, budget) if need_dx else None
+        dx = _through_inputs(inputs, x, project(outputs, dz), None, True) if need_dx else None
         return OperatorGradient(dx, None, None, None, None, library.xp.sum(dz, axis=0, dtype=dz.dtype))
-    y = project(inputs, x, budget) if residuals is None else residuals.projection
+    y = project(inputs, x) if residuals is None else residuals.projection
     of_inputs, of_outputs = NodeGradient(inputs, x.dtype), NodeGradient(outputs, dz.dtype)
-    dy = _through_outputs(outputs, dz, library.with_ones(y), of_outputs, budget)
-    dx = _through_inputs(inputs, x, dy, of_inputs, need_dx, budget)
+    dy = _through_outputs(outputs, dz, library.with_ones(y), of_outputs)
+    dx = _through_inputs(inputs, x, dy, of_inputs, need_dx)
     of_inputs.add_left_out(of_outputs)
     of_outputs.add_left_out(of_inputs)
     return OperatorGradient(dx, of_inputs.dr, of_inputs.dv, of_outputs.dr, of_outputs.dv, of_outputs.dbias)
@@ -64,7 +53,7 @@ class NodeGradient:
         self._factor = factor
         self.dr, self.dv = (factor.library.empty(*a.shape, dtype=a.dtype) for a in (factor.r, factor.v))
         self.dbias = factor.library.empty(factor.length, dtype=bias_dtype)
-        self._of_others: dict[int, Particles] = {}
+        self._of_others: dict[int, NodeSet] = {}
 
     def add(self, block: Block, y: Array, x: Array) -> None:
         """Fill in the particles of a block, for y [R, B] of the other node set, or [R + 1, B] with ones, and x
@@ -86,10 +75,10 @@ class NodeGradient:
         if parts:
             library = self._factor.library
             for gradients, out in zip(zip(*parts, strict=True), (self.dr, self.dv), strict=True):
-                library.add_to_rows(out, self._factor.own, library.total(gradients))
+                library.add_to_rows(out, self._factor.left_out, library.total(gradients))
 
 
-def _through_outputs(outputs: Factor, dz: Array, y: Array, gradient: NodeGradient, budget: int) -> Array:
+def _through_outputs(outputs: Factor, dz: Array, y: Array, gradient: NodeGradient) -> Array:
     """dY^T [R, B] for dz [B, M]; the output particles' gradients on the way, for y = (x A)^T and a row of ones."""
     library = outputs.library
 
@@ -99,13 +88,11 @@ def _through_outputs(outputs: Factor, dz: Array, y: Array, gradient: NodeGradien
         gradient.add(block, y, dz)
         return dy
 
-    parts = library.map(lambda group: library.total(map(of_block, group)), outputs.groups(dz.shape[0], budget))
+    parts = library.map(lambda group: library.total(map(of_block, group)), outputs.groups(dz.shape[0]))
     return library.total(parts) if parts else outputs.nothing(dz)
 
 
-def _through_inputs(
-    inputs: Factor, x: Array, dy: Array, gradient: NodeGradient | None, need_dx: bool, budget: int
-) -> Array | None:
+def _through_inputs(inputs: Factor, x: Array, dy: Array, gradient: NodeGradient | None, need_dx: bool) -> Array | None:
     """dx [B, N] for x [B, N] and dY^T [R, B]; the input particles' gradients on the way."""
     library = inputs.library
     dx = library.lasting(*x.shape, dtype=library.product_dtype) if need_dx else None
@@ -119,5 +106,5 @@ def _through_inputs(
             if gradient is not None:
                 gradient.add(block, dy, x)
 
-    library.map(of_group, inputs.groups(x.shape[0], budget))
+    library.map(of_group, inputs.groups(x.shape[0]))
     return dx

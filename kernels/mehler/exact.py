@@ -17,7 +17,7 @@ from pn_gpu.kernels.mehler.arrays import Library
 Array = Any
 
 
-class Particles(NamedTuple):
+class NodeSet(NamedTuple):
     """Positions and dipoles of some particles, or gradients of theirs."""
 
     r: Array  # [K, n]
@@ -30,17 +30,17 @@ class ExactWeights:
     Parameters
     ----------
     library : Library
-    left_out : Particles
+    left_out : NodeSet
     r, v : array, [n, BN] and [d, BN]
         Positions and dipoles of the chunk, transposed.
-    nil : ndarray of int
-        Particles of the chunk whose weights are taken for 0.
+    zeroed : ndarray of int
+        NodeSet of the chunk whose weights are taken for 0.
     """
 
     # Values per left-out particle and particle of the chunk that are held at once, for all that is done here.
     ROWS = 4
 
-    def __init__(self, library: Library, left_out: Particles, r: Array, v: Array, nil: Any) -> None:
+    def __init__(self, library: Library, left_out: NodeSet, r: Array, v: Array, zeroed: Any) -> None:
         self.library, self.left_out = library, left_out
         self.r, self.v = r, v
         count, width = left_out.r.shape[0], r.shape[1]
@@ -52,14 +52,14 @@ class ExactWeights:
             if axis:
                 distance += out
         self.kernel = library.gaussian(distance)  # [K, BN]
-        if len(nil):
-            library.put_columns(self.kernel, nil, 0.0)
+        if len(zeroed):
+            library.put_columns(self.kernel, zeroed, 0.0)
 
     def fill(self, weights: Array) -> None:
         """Write w [K, BN]."""
         self.library.multiply(self.left_out.v @ self.v, self.kernel, weights)
 
-    def pull_back(self, gradient: Array, centre: Array) -> tuple[Array, Array, Particles]:
+    def pull_back(self, gradient: Array, centre: Array) -> tuple[Array, Array, NodeSet]:
         """dr^T [n, BN] and dv^T [d, BN] of the chunk, and the left-out particles' own gradients, from dw [K, BN].
 
         With h = dw w, dr_i = -2 sum_k h_ki (r_i - r_k) and dr_k = 2 sum_i h_ki (r_i - r_k) are moments of h: small
@@ -75,4 +75,4 @@ class ExactWeights:
         own_moments = library.with_ones(r) @ transpose(h)  # [n + 1, K]
         dr = -2 * (r * moments[-1, :] - moments[:-1, :])
         own_dr = -2 * (own_r * own_moments[-1, :] - own_moments[:-1, :])
-        return dr, dv, Particles(transpose(own_dr), own_dv)
+        return dr, dv, NodeSet(transpose(own_dr), own_dv)

@@ -177,15 +177,15 @@ class Approximation:
     Parameters
     ----------
     expansion : Expansion
-    outside_in, outside_out : ndarray of int
+    left_out_in, left_out_out : ndarray of int
         Ascending indices of the input and output particles that the expansion leaves out.
     """
 
     expansion: Expansion
-    outside_in: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    outside_out: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    left_out_in: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    left_out_out: Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     @property
     def size(self) -> tuple[int, int, int]:
         """What its cost depends on: the features P, and the left-out inputs and outputs."""
-        return self.expansion.num_features, len(self.outside_in), len(self.outside_out)
+        return self.expansion.num_features, len(self.left_out_in), len(self.left_out_out)

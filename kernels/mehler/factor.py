@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pn_gpu.kernels.mehler.arrays import Library
-from pn_gpu.kernels.mehler.exact import ExactWeights, Particles
+from pn_gpu.kernels.mehler.exact import ExactWeights, NodeSet
 from pn_gpu.kernels.mehler.expansion import Approximation, Expansion
 from pn_gpu.kernels.mehler.features import NOBODY, NodeFeatures, within
+from pn_gpu.kernels.room import Particles
 
 Array = Any
 
+# Bytes that features may hold at any time.
+FEATURE_BUDGET = 256 << 20
 # What a node set's blocks may take to be kept from the forward to the backward.
 KEPT_BYTES = 2**25
 # Values of f_k that the caller's thread makes for all blocks: their many short calls would hold up one another.
@@ -51,9 +54,9 @@ class Factor:
     expansion : Expansion
     r, v : array, [N, n] and [N, d]
         Positions and dipoles of the node set.
-    own : ndarray of int
+    left_out : ndarray of int
         Its left-out particles.
-    others : Particles
+    others : NodeSet
         Those of the other node set.
     is_input : bool
         Which of the two it is: weights between two left-out particles are with the inputs.
@@ -69,25 +72,25 @@ class Factor:
         expansion: Expansion,
         r: Array,
         v: Array,
-        own: Any,
-        others: Particles,
+        left_out: Any,
+        others: NodeSet,
         is_input: bool,
         bias: Array | None = None,
         keep: bool = False,
     ) -> None:
         self.library = library
-        self.features = NodeFeatures(library, expansion, own)
+        self.features = NodeFeatures(library, expansion, left_out)
         self.expansion = expansion
         self.r, self.v, self.bias = r, v, bias
-        self.own, self.others, self.is_input = own, others, is_input
+        self.left_out, self.others, self.is_input = left_out, others, is_input
         self.length, self.dim = v.shape
         self.num_folded = self.dim * expansion.num_features
         count = others.r.shape[0]
-        first_exact = self.num_folded + (0 if is_input else len(own))
-        first_own = self.num_folded + (count if is_input else 0)
+        first_exact = self.num_folded + (0 if is_input else len(left_out))
+        first_indicator = self.num_folded + (count if is_input else 0)
         self._exact_rows = slice(first_exact, first_exact + count)
-        self._own_rows = slice(first_own, first_own + len(own))
-        self.num_rows = self.num_folded + count + len(own)
+        self._indicator_rows = slice(first_indicator, first_indicator + len(left_out))
+        self.num_rows = self.num_folded + count + len(left_out)
         self.keeps = keep and self.kept_bytes(self.length) <= KEPT_BYTES
         self._kept: dict[int, Block] = {}
         self._whole: Axes | None = None
@@ -105,9 +108,9 @@ class Factor:
         exact = ExactWeights.ROWS * self.others.r.shape[0]
         return 2 * (self.num_rows + 1) + 4 * features + 2 * self.features.num_hermite + exact
 
-    def groups(self, batch: int, budget: int) -> list[list[slice]]:
+    def groups(self, batch: int) -> list[list[slice]]:
         """Blocks for a pass over the node set, in groups for the threads; see `Library.groups`."""
-        groups = self.library.groups(self.length, self.num_rows, self.values, batch, budget)
+        groups = self.library.groups(self.length, self.num_rows, self.values, batch, FEATURE_BUDGET)
         if len(groups) > 1 and not self._kept and self.length * self.features.num_hermite <= SHORT_VALUES:
             self._whole = self._axes(slice(0, self.length))
         return groups
@@ -134,7 +137,7 @@ class Factor:
         self.features.products(f, phi)
         exact = None
         if self.others.r.shape[0]:
-            exact = ExactWeights(library, self.others, r, v, NOBODY if self.is_input else within(self.own, where))
+            exact = ExactWeights(library, self.others, r, v, NOBODY if self.is_input else within(self.left_out, where))
         rows = self._memory("rows", self.num_rows + (self.bias is not None), width)
         self._fill(rows, where, v, phi, exact)
         return Block(where, u, v, phi, exact, library.cast(rows, library.product_dtype))
@@ -150,10 +153,10 @@ class Factor:
             self.library.multiply(phi, v[component, :], folded)
         if exact is not None:
             exact.fill(rows[self._exact_rows, :])
-        if len(self.own):
-            rows[self._own_rows, :] = 0.0
-            before = self._own_rows.start + int((self.own < where.start).sum())
-            for position, column in enumerate(within(self.own, where).tolist()):
+        if len(self.left_out):
+            rows[self._indicator_rows, :] = 0.0
+            before = self._indicator_rows.start + int((self.left_out < where.start).sum())
+            for position, column in enumerate(within(self.left_out, where).tolist()):
                 rows[before + position, column] = 1.0
         if self.bias is not None:
             rows[-1, :] = self.library.cast(self.bias[where], self.library.dtype)
@@ -169,7 +172,7 @@ class Factor:
         """(x A)^T [R, B] of no particles at all, for x [B, 0]."""
         return self.library.zeros(self.num_rows, x.shape[0], dtype=self.library.product_dtype)
 
-    def pull_back(self, block: Block, gradient: Array) -> tuple[Array, Array, Particles | None]:
+    def pull_back(self, block: Block, gradient: Array) -> tuple[Array, Array, NodeSet | None]:
         """dr^T [n, BN], dv^T [d, BN] and the gradients of ``others`` from that of the factor's rows [R, BN]."""
         library, (features, width) = self.library, block.phi.shape
         by_component = library.xp.reshape(gradient[: self.num_folded, :], (self.dim, features, width))
@@ -186,20 +189,18 @@ class Factor:
 def make_factors(
     library: Library,
     approximation: Approximation,
-    r_in: Array,
-    v_in: Array,
-    r_out: Array,
-    v_out: Array,
+    particles: Particles,
     bias: Array | None = None,
     keep: bool = False,
 ) -> tuple[Factor, Factor]:
     """A and C."""
-    expansion, rows, columns = approximation.expansion, approximation.outside_in, approximation.outside_out
+    expansion, rows, columns = approximation.expansion, approximation.left_out_in, approximation.left_out_out
+    r_in, v_in, r_out, v_out = particles
 
-    def particles(r: Array, v: Array, indices: Any) -> Particles:
-        return Particles(library.pick(r, indices), library.pick(v, indices))
+    def pick(r: Array, v: Array, indices: Any) -> NodeSet:
+        return NodeSet(library.pick(r, indices), library.pick(v, indices))
 
-    others_in, others_out = particles(r_out, v_out, columns), particles(r_in, v_in, rows)
+    others_in, others_out = pick(r_out, v_out, columns), pick(r_in, v_in, rows)
     inputs = Factor(library, expansion, r_in, v_in, rows, others_in, True, keep=keep)
     outputs = Factor(library, expansion, r_out, v_out, columns, others_out, False, bias, keep)
     return inputs, outputs

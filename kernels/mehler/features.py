@@ -25,14 +25,14 @@ class NodeFeatures:
     ----------
     library : Library
     expansion : Expansion
-    outside : ndarray of int
+    left_out : ndarray of int
         Particles the expansion leaves out, ascending: all their features are 0.
     """
 
-    def __init__(self, library: Library, expansion: Expansion, outside: np.ndarray[Any, Any] = NOBODY) -> None:
+    def __init__(self, library: Library, expansion: Expansion, left_out: np.ndarray[Any, Any] = NOBODY) -> None:
         self.library = library
         self.expansion = expansion
-        self.outside = outside
+        self.left_out = left_out
         factor, scale = expansion.recurrence
         self._factor = library.constant(factor.T)[:, :, None]  # [n, K, 1]
         self._scale = library.constant(scale.T)[:, :, None]  # [n, K, 1]
@@ -55,9 +55,9 @@ class NodeFeatures:
         """Centred and rotated positions [n, BN] from r^T [n, BN]; those of left-out particles are far away."""
         library = self.library
         u = library.xp.matrix_transpose(self._rotation) @ (r - self.centre)
-        outside = within(self.outside, where)
-        if len(outside):
-            library.put_columns(u, outside, FAR)
+        left_out = within(self.left_out, where)
+        if len(left_out):
+            library.put_columns(u, left_out, FAR)
         return u
 
     def features(self, u: Array) -> Array:

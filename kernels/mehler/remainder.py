@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pn_gpu.kernels.host.slices import tile_slices
 from pn_gpu.kernels.mehler.arrays import Library
 from pn_gpu.kernels.mehler.expansion import Expansion, make_expansion, ranked_degrees
 from pn_gpu.kernels.mehler.features import NodeFeatures
-from pn_gpu.kernels.numpy.tiles import tile_slices
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -6,31 +6,28 @@ from itertools import zip_longest
 
 import numpy as np
 
-from pn_gpu.kernels.gradient import OperatorGradient
-from pn_gpu.kernels.numpy.pairs import Array, NodePairs
-from pn_gpu.kernels.numpy.recycle import recycled
+from pn_gpu.kernels.host.recycle import recycled
+from pn_gpu.kernels.host.scratch import scratch
+from pn_gpu.kernels.host.slices import tile_slices
+from pn_gpu.kernels.host.threads import parallel_map, share_out
+from pn_gpu.kernels.numpy.pairs import NodePairs
 from pn_gpu.kernels.numpy.reductions import Reduction, make_reduction
-from pn_gpu.kernels.numpy.scratch import scratch
-from pn_gpu.kernels.numpy.threads import parallel_map, share_out
-from pn_gpu.kernels.numpy.tiles import BACKWARD_TILE, BATCH_TILE, layer_work, strip_slices, tile_slices
-from pn_gpu.kernels.potentials import Potential
+from pn_gpu.kernels.numpy.tiles import BACKWARD_TILE, BATCH_TILE, layer_work, strip_slices
+from pn_gpu.kernels.room import Array, Direct, OperatorGradient, Particles
 
 
 def backward(
     dz: Array,
     x: Array,
-    r_in: Array,
-    v_in: Array,
-    r_out: Array,
-    v_out: Array,
-    potential: Potential,
+    particles: Particles,
+    how: Direct,
     need_dx: bool = True,
     need_particles: bool = True,
     residuals: NodePairs | None = None,
 ) -> OperatorGradient:
-    """Gradients for dz [B, M] and x [B, N], with the particles of `forward` or the residuals of its sibling."""
+    """Gradients for dz [B, M] and x [B, N], with the particles of `forward`, and its residuals where it kept them."""
     with np.errstate(all="ignore"):
-        pairs = NodePairs(r_in, v_in, r_out, v_out, potential) if residuals is None else residuals
+        pairs = NodePairs(particles, how.potential) if residuals is None else residuals
         total = make_reduction(pairs) if need_particles else None
         dbias = dz.sum(axis=0)
     dx = recycled(x.shape, x.dtype) if need_dx else None

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from pn_gpu.kernels.numpy.pairs import Array, NodePairs
-from pn_gpu.kernels.numpy.recycle import recycled
-from pn_gpu.kernels.numpy.scratch import scratch
-from pn_gpu.kernels.numpy.threads import parallel_map, share_out
-from pn_gpu.kernels.numpy.tiles import BATCH_TILE, FORWARD_TILE, layer_work, tile_slices
-from pn_gpu.kernels.potentials import Potential
+from pn_gpu.kernels.host.recycle import recycled
+from pn_gpu.kernels.host.scratch import scratch
+from pn_gpu.kernels.host.slices import tile_slices
+from pn_gpu.kernels.host.threads import parallel_map, share_out
+from pn_gpu.kernels.numpy.pairs import NodePairs
+from pn_gpu.kernels.numpy.tiles import BATCH_TILE, FORWARD_TILE, layer_work
+from pn_gpu.kernels.room import Array, Direct, Particles
 
 
 def forward(
-    x: Array, r_in: Array, v_in: Array, r_out: Array, v_out: Array, bias: Array | None, potential: Potential
-) -> Array:
-    """Return z [B, M] for x [B, N], r_in [N, n], v_in [N, d], r_out [M, n], v_out [M, d], bias [M] or None."""
-    return forward_with_residuals(x, r_in, v_in, r_out, v_out, bias, potential)[0]
-
-
-def forward_with_residuals(
-    x: Array, r_in: Array, v_in: Array, r_out: Array, v_out: Array, bias: Array | None, potential: Potential
-) -> tuple[Array, NodePairs]:
-    """z [B, M], and the tables that `backward` need not make again."""
+    x: Array, particles: Particles, bias: Array | None, how: Direct, keep: bool = False
+) -> tuple[Array, NodePairs | None]:
+    """z [B, M] for x [B, N] and bias [M] or None, and with ``keep`` the tables that `backward` need not make again."""
     x = np.ascontiguousarray(x)  # BLAS takes no strides of 0 or below
     with np.errstate(all="ignore"):
-        pairs = NodePairs(r_in, v_in, r_out, v_out, potential)
-    z = recycled((len(x), len(r_out)), x.dtype)
+        pairs = NodePairs(particles, how.potential)
+    num_out = len(particles.r_out)
+    z = recycled((len(x), num_out), x.dtype)
 
     def make_columns(column_tiles: list[slice]) -> None:
         for columns in column_tiles:
@@ -35,9 +30,9 @@ def forward_with_residuals(
             if bias is not None:
                 z[:, columns] += bias[columns]
 
-    work = layer_work(len(x), x.shape[1], len(r_out))
-    parallel_map(make_columns, share_out(len(r_out), FORWARD_TILE[1], work), work)
-    return z, pairs
+    work = layer_work(len(x), x.shape[1], num_out)
+    parallel_map(make_columns, share_out(num_out, FORWARD_TILE[1], work), work)
+    return z, pairs if keep else None
 
 
 def _multiply(x: Array, pairs: NodePairs, columns: slice, z: Array) -> None:

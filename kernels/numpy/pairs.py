@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from pn_gpu.kernels.numpy.gaussian import GaussianValues
-from pn_gpu.kernels.numpy.scratch import scratch
+from pn_gpu.kernels.host.gaussian import GaussianValues
+from pn_gpu.kernels.host.scratch import scratch
 from pn_gpu.kernels.potentials import Potential
+from pn_gpu.kernels.room import Particles
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -30,14 +31,13 @@ class NodePairs:
 
     Parameters
     ----------
-    r_in, v_in : ndarray, [N, n] and [N, d]
-        Positions and dipoles of the input particles.
-    r_out, v_out : ndarray, [M, n] and [M, d]
-        The same of the output particles.
+    particles : Particles
+        Both node sets, NumPy arrays.
     potential : Potential
     """
 
-    def __init__(self, r_in: Array, v_in: Array, r_out: Array, v_out: Array, potential: Potential) -> None:
+    def __init__(self, particles: Particles, potential: Potential) -> None:
+        r_in, v_in, r_out, v_out = particles
         centre = _centre(r_out if len(r_out) else r_in)
         self.r_in = np.subtract(r_in, centre, order="C")  # [N, n]
         self.r_out = np.subtract(r_out, centre, order="C")  # [M, n]

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from pn_gpu.kernels.mehler.packing import unpack
-from pn_gpu.kernels.torch import compute, weight
+from pn_gpu.kernels.torch import compute, library, weight  # noqa: F401  (they define the operators)
 
 Shape = tuple[int, ...]
 
@@ -72,19 +72,15 @@ class _Expanded:
 
 
 @register_flop_formula(torch.ops.pn_gpu.mehler_linear, get_raw=True)
-def mehler_forward(
-    x: Tensor, r_in: Tensor, v_in: Tensor, r_out: Tensor, v_out: Tensor, bias: Any, packed: Tensor, **kwargs: Any
-) -> int:
-    layer = _Expanded(x, r_in, v_in, r_out, packed)
+def mehler_forward(x: Tensor, r_in: Tensor, v_in: Tensor, r_out: Tensor, *rest: Any, **kwargs: Any) -> int:
+    layer = _Expanded(x, r_in, v_in, r_out, rest[-1])
     return layer.make + layer.product * (layer.num_in + layer.num_out)
 
 
 @register_flop_formula(torch.ops.pn_gpu.mehler_linear_backward, get_raw=True)
-def mehler_backward(
-    dz: Tensor, x: Tensor, r_in: Tensor, v_in: Tensor, r_out: Tensor, v_out: Tensor, packed: Tensor, *needs: bool, **kwargs: Any
-) -> int:
+def mehler_backward(dz: Tensor, x: Tensor, r_in: Tensor, v_in: Tensor, r_out: Tensor, *rest: Any, **kwargs: Any) -> int:
     """dY and dx; for the particles x A and the gradients of both factors' rows."""
-    need_dx, need_particles, _ = needs
+    _, packed, need_dx, need_particles, _ = rest
     if not (need_dx or need_particles):
         return 0
     layer = _Expanded(x, r_in, v_in, r_out, packed)

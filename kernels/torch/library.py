@@ -1,159 +1,133 @@
-"""``pn_gpu::particle_linear`` and ``pn_gpu::particle_linear_backward`` as operators of `torch.library`.
+"""The operator and its gradient as operators of `torch.library`, for whatever stages a call: compiled graphs,
+torch.func, export.
 
-The schemas, the implementations, and what tracing needs to know of them: shapes, dtypes and strides of their
-results (fakes). Both take x [..., N] of any leading dimensions and return contiguous tensors. A potential
-travels by its name. The backward returns a list of what was asked for: dx, four particle gradients, dbias.
+Two pairs: ``pn_gpu::particle_linear`` computes every weight, and a potential travels by its name;
+``pn_gpu::mehler_linear`` takes the expansion packed into one tensor. Here are the schemas, the implementations, and
+what tracing needs to know of them: shapes, dtypes and strides of their results (fakes). All take x [..., N] of any
+leading dimensions and return contiguous tensors. A backward returns a list of what was asked for: dx, four particle
+gradients, dbias.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from pn_gpu.kernels import potentials
-from pn_gpu.kernels.torch.rooms import select_room
+from pn_gpu.kernels.mehler.expansion import Approximation
+from pn_gpu.kernels.mehler.packing import pack, unpack
+from pn_gpu.kernels.room import Direct, How, Mehler, OperatorGradient, Particles
+from pn_gpu.kernels.torch import compute
+
+# How a call is computed, as its operators take it.
+SETTINGS = {"particle_linear": "str potential, str? precision", "mehler_linear": "Tensor packed"}
+_LAYER = "Tensor x, Tensor r_in, Tensor v_in, Tensor r_out, Tensor v_out"
 
 _library = torch.library.Library("pn_gpu", "DEF")
-_library.define(
-    "particle_linear(Tensor x, Tensor r_in, Tensor v_in, Tensor r_out, Tensor v_out, Tensor? bias, "
-    "str potential, str? input_precision) -> Tensor",
-    tags=(torch.Tag.pt2_compliant_tag,),
-)
-_library.define(
-    "particle_linear_backward(Tensor dz, Tensor x, Tensor r_in, Tensor v_in, Tensor r_out, Tensor v_out, "
-    "str potential, str? input_precision, "
-    "bool need_dx, bool need_particles, bool need_dbias) -> Tensor[]",
-    tags=(torch.Tag.pt2_compliant_tag,),
-)
-
-FORWARD = torch.ops.pn_gpu.particle_linear.default
-BACKWARD = torch.ops.pn_gpu.particle_linear_backward.default
+_packed: WeakKeyDictionary[Approximation, Tensor] = WeakKeyDictionary()
 
 
-def _computable(tensor: Tensor) -> Tensor:
-    """A particle array or bias in the dtype it is computed with in: its own, or float32 where it has 16 bits."""
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+def call_forward(x: Tensor, particles: Particles, bias: Tensor | None, how: How) -> Tensor:
+    """z by the operator that stages ``how``."""
+    name, settings = _staged(how)
+    return FORWARD[name](x, *particles, bias, *settings)
 
 
-def _like(gradient: Tensor, tensor: Tensor) -> Tensor:
-    """``gradient`` contiguous and in the shape and dtype of ``tensor``; each step is skipped where it is none."""
-    if gradient.dtype != tensor.dtype:
-        gradient = gradient.to(tensor.dtype)
-    if gradient.shape != tensor.shape:
-        gradient = gradient.reshape(tensor.shape)
-    return gradient if gradient.is_contiguous() else gradient.contiguous()
-
-
-def _as_matrix(x: Tensor) -> Tensor:
-    """[..., N] as [B, N]; -1 would be ambiguous for an empty batch."""
-    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-
-
-def _forward(
-    x: Tensor,
-    r_in: Tensor,
-    v_in: Tensor,
-    r_out: Tensor,
-    v_out: Tensor,
-    bias: Tensor | None,
-    potential: str,
-    input_precision: str | None,
-) -> Tensor:
-    z = select_room(x.device).forward(
-        _as_matrix(x),
-        _computable(r_in),
-        _computable(v_in),
-        _computable(r_out),
-        _computable(v_out),
-        None if bias is None else _computable(bias),
-        potentials.get(potential),
-        input_precision=input_precision,
-    )
-    return z if x.ndim == 2 else z.reshape(*x.shape[:-1], r_out.shape[0])
-
-
-def _backward(
-    dz: Tensor,
-    x: Tensor,
-    r_in: Tensor,
-    v_in: Tensor,
-    r_out: Tensor,
-    v_out: Tensor,
-    potential: str,
-    input_precision: str | None,
-    need_dx: bool,
-    need_particles: bool,
-    need_dbias: bool,
+def call_backward(
+    dz: Tensor, x: Tensor, particles: Particles, how: How, need_dx: bool, need_particles: bool, need_dbias: bool
 ) -> list[Tensor]:
-    results: list[Tensor] = []
-    if not (need_dx or need_particles):
-        return [_bias_gradient(dz, r_out)] if need_dbias else results
-    gradient = select_room(x.device).backward(
-        _as_matrix(dz),
-        _as_matrix(x),
-        _computable(r_in),
-        _computable(v_in),
-        _computable(r_out),
-        _computable(v_out),
-        potentials.get(potential),
-        need_dx=need_dx,
-        need_particles=need_particles,
-        input_precision=input_precision,
-    )
-    if need_dx:
-        results.append(_like(gradient.dx, x))
-    if need_particles:
-        results.append(_like(gradient.dr_in, r_in))
-        results.append(_like(gradient.dv_in, v_in))
-        results.append(_like(gradient.dr_out, r_out))
-        results.append(_like(gradient.dv_out, v_out))
-    if need_dbias:
-        results.append(gradient.dbias.to(r_out.dtype))
-    return results
+    """What was asked for, by the operator that stages ``how``."""
+    name, settings = _staged(how)
+    return BACKWARD[name](dz, x, *particles, *settings, need_dx, need_particles, need_dbias)
 
 
-def _bias_gradient(dz: Tensor, r_out: Tensor) -> Tensor:
-    return _as_matrix(dz).sum(dim=0, dtype=_computable(r_out).dtype).to(r_out.dtype)
+def potential_name(potential: str | potentials.Potential) -> str:
+    """The name by which ``potential`` travels through torch operators, which take no Python objects.
+
+    Raises
+    ------
+    ValueError
+        If no potential of that name is registered, or another one than this.
+    """
+    known = potentials.get(potential)
+    if known.name not in potentials.names() or potentials.get(known.name) is not known:
+        raise ValueError(
+            f"potential: got the unregistered Potential {known.name!r}, want a registered one: torch "
+            "operators find a potential by its name (register it with pn_gpu.register_potential)"
+        )
+    return known.name
 
 
-for _device in ("CPU", "CUDA"):
-    _library.impl("particle_linear", _forward, _device)
-    _library.impl("particle_linear_backward", _backward, _device)
+def _staged(how: How) -> tuple[str, tuple[Any, ...]]:
+    if isinstance(how, Direct):
+        return "particle_linear", (potential_name(how.potential), how.precision)
+    return "mehler_linear", (_packed_tensor(how.approximation),)
 
 
-@torch.library.register_fake("pn_gpu::particle_linear", lib=_library)
-def _forward_fake(
-    x: Tensor,
-    r_in: Tensor,
-    v_in: Tensor,
-    r_out: Tensor,
-    v_out: Tensor,
-    bias: Tensor | None,
-    potential: str,
-    input_precision: str | None,
-) -> Tensor:
-    return x.new_empty((*x.shape[:-1], r_out.shape[0]))
+def _packed_tensor(approximation: Approximation) -> Tensor:
+    tensor = _packed.get(approximation)
+    if tensor is None:
+        tensor = _packed[approximation] = torch.from_numpy(pack(approximation))
+    return tensor
 
 
-@torch.library.register_fake("pn_gpu::particle_linear_backward", lib=_library)
-def _backward_fake(
-    dz: Tensor,
-    x: Tensor,
-    r_in: Tensor,
-    v_in: Tensor,
-    r_out: Tensor,
-    v_out: Tensor,
-    potential: str,
-    input_precision: str | None,
-    need_dx: bool,
-    need_particles: bool,
-    need_dbias: bool,
-) -> list[Tensor]:
-    results = [x.new_empty(x.shape)] if need_dx else []
-    if need_particles:
-        results += [t.new_empty(t.shape) for t in (r_in, v_in, r_out, v_out)]
-    if need_dbias:
-        results.append(r_out.new_empty((r_out.shape[0],)))
-    return results
+def how_of(name: str, settings: Sequence[Any]) -> How:
+    """How a staged call is computed."""
+    if name == "particle_linear":
+        return Direct(potentials.get(settings[0]), settings[1])
+    return Mehler(unpack(compute.view(settings[0].cpu())))
+
+
+def as_list(gradient: OperatorGradient, need_dx: bool, need_particles: bool, need_dbias: bool) -> list[Tensor]:
+    """The gradients that were asked for, in order."""
+    wanted = (need_dx, *[need_particles] * 4, need_dbias)
+    return [g for g, is_wanted in zip(gradient, wanted, strict=True) if is_wanted]
+
+
+def from_list(
+    gradients: Sequence[Tensor], need_dx: bool, need_particles: bool, need_dbias: bool
+) -> list[Tensor | None]:
+    """All six gradients, None where one was not asked for."""
+    given = iter(gradients)
+    return [next(given) if wanted else None for wanted in (need_dx, *[need_particles] * 4, need_dbias)]
+
+
+def _define(name: str, settings: str) -> None:
+    tags = (torch.Tag.pt2_compliant_tag,)
+    _library.define(f"{name}({_LAYER}, Tensor? bias, {settings}) -> Tensor", tags=tags)
+    needs = "bool need_dx, bool need_particles, bool need_dbias"
+    _library.define(f"{name}_backward(Tensor dz, {_LAYER}, {settings}, {needs}) -> Tensor[]", tags=tags)
+
+    def forward(x: Tensor, *rest: Any) -> Tensor:
+        particles, bias, settings = Particles(*rest[:4]), rest[4], rest[5:]
+        return compute.forward(x, particles, bias, how_of(name, settings))[0]
+
+    def backward(dz: Tensor, x: Tensor, *rest: Any) -> list[Tensor]:
+        particles, settings, needs = Particles(*rest[:4]), rest[4:-3], rest[-3:]
+        gradient = compute.backward(dz, x, particles, how_of(name, settings), *needs[:2])
+        return as_list(gradient, *needs)
+
+    def forward_fake(x: Tensor, *rest: Any) -> Tensor:
+        return x.new_empty((*x.shape[:-1], rest[2].shape[0]))
+
+    def backward_fake(dz: Tensor, x: Tensor, *rest: Any) -> list[Tensor]:
+        particles, needs = Particles(*rest[:4]), rest[-3:]
+        empty = [t.new_empty(t.shape) for t in (x, *particles)]
+        return as_list(OperatorGradient(*empty, particles.r_out.new_empty((particles.r_out.shape[0],))), *needs)
+
+    for device in ("CPU", "CUDA"):
+        _library.impl(name, forward, device)
+        _library.impl(f"{name}_backward", backward, device)
+    torch.library.register_fake(f"pn_gpu::{name}", forward_fake, lib=_library)
+    torch.library.register_fake(f"pn_gpu::{name}_backward", backward_fake, lib=_library)
+
+
+for _name, _settings in SETTINGS.items():
+    _define(_name, _settings)
+
+FORWARD = {name: getattr(torch.ops.pn_gpu, name).default for name in SETTINGS}
+BACKWARD = {name: getattr(torch.ops.pn_gpu, f"{name}_backward").default for name in SETTINGS}

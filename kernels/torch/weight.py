@@ -11,6 +11,7 @@ from torch import Tensor
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.dense import dense_weight as _dense_weight
 from pn_gpu.kernels.dense import dense_weight_backward as _dense_weight_backward
+from pn_gpu.kernels.room import Particles
 
 # Weights that are made at once, so that what lies between positions and weights stays in the cache.
 BLOCK = 1 << 18
@@ -22,7 +23,7 @@ def dense_weight(r_in: Tensor, v_in: Tensor, r_out: Tensor, v_out: Tensor, poten
     pairwise = potentials.get(potential)
     w = r_in.new_empty(r_in.shape[0], r_out.shape[0])
     for rows in _row_blocks(w):
-        w[rows] = _dense_weight(r_in[rows], v_in[rows], r_out, v_out, pairwise)
+        w[rows] = _dense_weight(Particles(r_in[rows], v_in[rows], r_out, v_out), pairwise)
     return w
 
 
@@ -39,7 +40,8 @@ def _backward(
     gradients = tuple(torch.zeros_like(t) for t in (r_in, v_in, r_out, v_out))
     dr_in, dv_in, dr_out, dv_out = gradients
     for rows in _row_blocks(dw):
-        of_rows = _dense_weight_backward(dw[rows], r_in[rows], v_in[rows], r_out, v_out, pairwise)
+        particles = Particles(r_in[rows], v_in[rows], r_out, v_out)
+        of_rows = _dense_weight_backward(dw[rows], particles, pairwise)
         for total, part in zip((dr_in[rows], dv_in[rows], dr_out, dv_out), of_rows, strict=True):
             total += part
     return gradients

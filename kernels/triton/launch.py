@@ -12,8 +12,7 @@ from typing import Any
 import torch
 import triton
 
-from pn_gpu.kernels.gradient import OperatorGradient
-from pn_gpu.kernels.potentials import Potential
+from pn_gpu.kernels.room import Direct, OperatorGradient, Particles
 from pn_gpu.kernels.triton.device import COMPILE_OPTIONS, Device, device_of, on_device_of
 from pn_gpu.kernels.triton.forward import product_kernel, sum_splits_kernel
 from pn_gpu.kernels.triton.gradient import particle_gradient
@@ -34,35 +33,27 @@ MIN_STEPS_OF_SPLIT = 4
 WARPS_PER_MULTIPROCESSOR = 8
 
 
-def forward(
-    x: Any,
-    r_in: Any,
-    v_in: Any,
-    r_out: Any,
-    v_out: Any,
-    bias: Any | None,
-    potential: Potential,
-    input_precision: str | None = None,
-) -> Any:
+def forward(x: Any, particles: Particles, bias: Any | None, how: Direct, keep: bool = False) -> tuple[Any, None]:
     """z = x W + b (Eq. 4 of the paper).
 
     Parameters
     ----------
     x : Tensor, [B, N]
         float32, bfloat16, float16 or float64, on a CUDA device, of any strides.
-    r_in, v_in, r_out, v_out : Tensor, [N, n], [N, d], [M, n], [M, d]
-        float32, or float64 with a float64 ``x``, on the device of ``x``.
+    particles : Particles
+        Tensors of float32, or float64 with a float64 ``x``, on the device of ``x``.
     bias : Tensor, [M], or None
-    potential : Potential
-    input_precision : {None, "ieee", "tf32", "bf16x3"}, default None
-        How float32 products are computed; other dtypes ignore it. "ieee" is float32 throughout, "tf32" rounds the
-        operands to 10 bits, "bf16x3" to 16. None follows torch.get_float32_matmul_precision(): "highest" is "ieee",
-        "high" is "bf16x3", "medium" is "tf32".
+    how : Direct
+        Its precision says how float32 products are computed; other dtypes ignore it. "ieee" is float32 throughout,
+        "tf32" rounds the operands to 10 bits, "bf16x3" to 16. None follows torch.get_float32_matmul_precision():
+        "highest" is "ieee", "high" is "bf16x3", "medium" is "tf32".
 
     Returns
     -------
     z : Tensor, [B, M]
         In the dtype of ``x``.
+    None
+        Nothing is kept for the backward.
 
     Raises
     ------
@@ -71,25 +62,22 @@ def forward(
     TypeError
         If a dtype is not supported.
     """
-    arithmetic = _arithmetic(x, r_in, input_precision)
-    functions = pairwise_functions(potential)
+    arithmetic = _arithmetic(x, particles.r_in, how.precision)
+    functions = pairwise_functions(how.potential)
     with on_device_of(x):
-        tables = make_tables(r_in, v_in, r_out, v_out, functions.position_scale)
+        tables = make_tables(*particles, functions.position_scale)
         rows = aligned_rows(x, split=arithmetic == "halves")
-        return _product(rows, tables, bias, functions, arithmetic, x.dtype)
+        return _product(rows, tables, bias, functions, arithmetic, x.dtype), None
 
 
 def backward(
     dz: Any,
     x: Any,
-    r_in: Any,
-    v_in: Any,
-    r_out: Any,
-    v_out: Any,
-    potential: Potential,
+    particles: Particles,
+    how: Direct,
     need_dx: bool = True,
     need_particles: bool = True,
-    input_precision: str | None = None,
+    residuals: None = None,
 ) -> OperatorGradient:
     """Gradients of a loss from dz [B, M] and the arguments of `forward`.
 
@@ -103,10 +91,10 @@ def backward(
     ValueError, TypeError
         As `forward`.
     """
-    arithmetic = _arithmetic(x, r_in, input_precision)
-    functions = pairwise_functions(potential)
+    arithmetic = _arithmetic(x, particles.r_in, how.precision)
+    functions = pairwise_functions(how.potential)
     with on_device_of(x):
-        tables = make_tables(r_in, v_in, r_out, v_out, functions.position_scale)
+        tables = make_tables(*particles, functions.position_scale)
         dz_rows = aligned_rows(dz, split=arithmetic == "halves")
         dx = _product(dz_rows, tables.exchanged(), None, functions, arithmetic, x.dtype) if need_dx else None
         gradients: tuple[Any, Any, Any, Any] = (None, None, None, None)
@@ -117,7 +105,7 @@ def backward(
                 dz_rows = aligned_rows(dz, split=True)
             x_rows = aligned_rows(x, split=arithmetic == "halves")
             gradients = particle_gradient(x_rows, dz_rows, tables, functions, arithmetic)
-        dbias = dz.sum(dim=0, dtype=r_in.dtype)
+        dbias = dz.sum(dim=0, dtype=particles.r_in.dtype)
     return OperatorGradient(dx, *gradients, dbias)
 
 
@@ -199,7 +187,7 @@ def _partial_sums(z: Any, splits: int) -> Any:
 
 
 def _arithmetic(x: Any, r_in: Any, input_precision: str | None) -> str:
-    """How the products of x are computed: one of `tiles.ARITHMETICS`."""
+    """How the products of x are computed, as `tiles` names it."""
     if input_precision not in (None, *INPUT_PRECISIONS):
         raise ValueError(f"input_precision: got {input_precision!r}, want None or one of {', '.join(INPUT_PRECISIONS)}")
     particles = torch.float64 if x.dtype == torch.float64 else torch.float32

@@ -8,7 +8,7 @@ import platform
 import pn_gpu
 from pn_gpu.backends import cuda_driver_found, describe_backends, get_backend
 from pn_gpu.kernels import potentials
-from pn_gpu.kernels.numpy.threads import num_threads
+from pn_gpu.kernels.host.threads import num_threads
 
 HELP = "versions, backends found, and why one is missing"
 DESCRIPTION = "Print versions, the backends that were found with their devices, and why one is missing."

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pn_gpu.kernels.torch import flops  # noqa: F401  (registers its formulas)
 from pn_gpu.nn.linear import ParticleLinear
 from pn_gpu.nn.mlp import ParticleMLP
 from pn_gpu.nn.particles import Particles, shared_particles

@@ -11,15 +11,19 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 
 from pn_gpu.checks import check_choice, check_flag, check_integer
+from pn_gpu.dispatch import can_read
+from pn_gpu.kernels import potentials
 from pn_gpu.kernels.potentials import Potential
+from pn_gpu.kernels.room import Direct, How, Mehler
+from pn_gpu.kernels.room import Particles as LayerParticles
 from pn_gpu.kernels.torch import particle_linear, potential_name
+from pn_gpu.kernels.torch.checks import check_input
 from pn_gpu.kernels.torch.weight import dense_weight
-from pn_gpu.nn.checks import check_input, check_node_set, check_operands
+from pn_gpu.nn.checks import check_fit, check_node_set
 from pn_gpu.nn.particles import Particles, fill, keep_float32, parameter_dtype
 from pn_gpu.nn.tracing import trace_layer
 from pn_gpu.nn.weight import ComputedWeight
-from pn_gpu.operator import particle_linear as planned_particle_linear
-from pn_gpu.planning import MethodPlanner, Plan
+from pn_gpu.planning import MethodPlanner
 
 if TYPE_CHECKING:
     from pn_gpu.nn.parallel import TensorParallel
@@ -168,28 +172,19 @@ class ParticleLinear(nn.Module):
             return self.tensor_parallel.forward(self, x)
         return self._compute(x, self._operands(), self.bias)
 
-    def _compute(self, x: Tensor, particles: tuple[Tensor, Tensor, Tensor, Tensor], bias: Tensor | None) -> Tensor:
+    def _compute(self, x: Tensor, particles: LayerParticles, bias: Tensor | None) -> Tensor:
         """z for these particles: the layer's, or this process's part of them."""
-        check_operands(*particles, bias)
-        check_input(x, particles[0])
-        plan = self._plan(x, particles)
-        if plan is not None and plan.approximation is not None:
-            return planned_particle_linear(x, *particles, bias, self.potential, plan)
-        return particle_linear(x, *particles, bias, self.potential, self.input_precision)
+        check_fit(particles, bias)
+        check_input(x, particles.r_in)
+        return particle_linear(x, particles, bias, self._how(x, particles))
 
-    def _plan(self, x: Tensor, particles: tuple[Tensor, ...]) -> Plan | None:
-        """How to compute this call; None where every weight is wanted, or the particles cannot be read.
-
-        A plan reads the particles, so a graph that is being traced or captured computes every weight.
-        """
-        planner = self.planner
-        if planner.method == "direct" or x.device.type == "meta" or torch.compiler.is_compiling():
-            return None
-        if type(x) not in (Tensor, nn.Parameter) or torch._C._are_functorch_transforms_active():
-            return None
-        if x.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-            return None
-        return planner.plan(math.prod(x.shape[:-1]), *(p.detach() for p in particles))
+    def _how(self, x: Tensor, particles: LayerParticles) -> How:
+        """How to compute this call: by the plan, unless every weight is wanted or the particles cannot be read."""
+        direct = Direct(potentials.get(self.potential), self.input_precision)
+        if self.planner.method == "direct" or not can_read(x, *particles):
+            return direct
+        plan = self.planner.plan(math.prod(x.shape[:-1]), *(p.detach() for p in particles))
+        return direct if plan.approximation is None else Mehler(plan.approximation)
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -224,8 +219,8 @@ class ParticleLinear(nn.Module):
             f"parameters={self.num_parameters:,} (a dense layer: {self.num_dense_parameters:,})"
         )
 
-    def _operands(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return *self.in_particles(), *self.out_particles()
+    def _operands(self) -> LayerParticles:
+        return LayerParticles(*self.in_particles(), *self.out_particles())
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "weight":

@@ -16,6 +16,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Shard, distribute_tensor
 from torch.distributed.tensor.parallel import ParallelStyle
 
+from pn_gpu.kernels.room import Particles
 from pn_gpu.nn.linear import ParticleLinear
 
 
@@ -112,7 +113,7 @@ class ColwiseParticleParallel(_ParticleParallel):
 
     def compute(self, layer: ParticleLinear, x: DTensor, mesh: DeviceMesh) -> DTensor:
         r_in, v_in, r_out, v_out = layer._operands()
-        particles = _whole(r_in), _whole(v_in), _part(r_out, 0), _part(v_out, 0)
+        particles = Particles(_whole(r_in), _whole(v_in), _part(r_out, 0), _part(v_out, 0))
         bias = None if layer.bias is None else _part(layer.bias, 0)
         return _distributed(layer._compute(_whole(x), particles, bias), mesh, Shard(-1), layer.out_features)
 
@@ -149,7 +150,7 @@ class RowwiseParticleParallel(_ParticleParallel):
 
     def compute(self, layer: ParticleLinear, x: DTensor, mesh: DeviceMesh) -> DTensor:
         r_in, v_in, r_out, v_out = layer._operands()
-        particles = _part(r_in, 0), _part(v_in, 0), _whole(r_out), _whole(v_out)
+        particles = Particles(_part(r_in, 0), _part(v_in, 0), _whole(r_out), _whole(v_out))
         share = layer._compute(_part(x, -1), particles, None)
         z = _distributed(share, mesh, Partial(), layer.out_features).redistribute(placements=[self.output_layouts])
         return z if layer.bias is None else z + layer.bias.redistribute(placements=[Replicate()]).to(z.dtype)

@@ -13,6 +13,7 @@ from pn_gpu.kernels import potentials
 from pn_gpu.kernels.mehler import samples as sampling
 from pn_gpu.kernels.mehler.remainder import Nodes, certificate, remainder
 from pn_gpu.kernels.potentials import Potential
+from pn_gpu.kernels.room import Particles
 from pn_gpu.planning.decision import to_numpy
 from pn_gpu.planning.plan import Plan
 from pn_gpu.planning.plan import plan as make_plan
@@ -75,7 +76,7 @@ def approximation_error(
     elif not isinstance(plan, Plan):
         raise TypeError(f"plan: got {type(plan).__name__}, want a Plan")
     check_arrays(r_in=r_in, v_in=v_in, r_out=r_out, v_out=v_out)
-    check_particles(r_in, v_in, r_out, v_out)
+    check_particles(Particles(r_in, v_in, r_out, v_out))
     plan.check_fits(potentials.get(potential), r_in, v_in, r_out)
     samples = check_integer("samples", samples, low=1)
     seed = check_integer("seed", seed, low=0)
@@ -85,8 +86,8 @@ def approximation_error(
     expansion = plan.approximation.expansion
     missed_in, missed_out = remainder(expansion, inputs), remainder(expansion, outputs)
     inside_in, inside_out = (np.ones(len(nodes.r), dtype=bool) for nodes in (inputs, outputs))
-    inside_in[plan.approximation.outside_in] = False
-    inside_out[plan.approximation.outside_out] = False
+    inside_in[plan.approximation.left_out_in] = False
+    inside_out[plan.approximation.left_out_out] = False
     rng = np.random.default_rng(seed)
     norm = sampling.sampled_norm(inputs, outputs, samples, rng)
     if norm == 0:

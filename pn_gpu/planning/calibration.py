@@ -20,10 +20,11 @@ from typing import Any
 import array_api_compat as compat
 import numpy as np
 
-from pn_gpu.dispatch import mehler_room, select_room
+from pn_gpu.dispatch import room_of
 from pn_gpu.kernels import potentials
+from pn_gpu.kernels.host.threads import num_threads
 from pn_gpu.kernels.mehler.expansion import Approximation, make_expansion, ranked_degrees, rate
-from pn_gpu.kernels.numpy.threads import num_threads
+from pn_gpu.kernels.room import Direct, How, Mehler, Particles
 from pn_gpu.planning.costs import Costs
 
 Array = Any
@@ -103,38 +104,35 @@ def _line(times: list[float], size: int) -> tuple[float, float]:
 
 
 def _time_direct(like: Array, width: int, batch: int) -> float:
-    x, dz, particles = _problem(like, width, batch)
-    room, potential = select_room(x), potentials.get("gaussian")
-
-    def step() -> None:
-        room.forward(x, *particles, None, potential)
-        room.backward(dz, x, *particles, potential, True, True)
-
-    return _seconds(step, like)
+    return _time_step(like, width, batch, Direct(potentials.get("gaussian")))
 
 
 def _time_mehler(like: Array, width: int, batch: int) -> float:
-    x, dz, particles = _problem(like, width, batch)
-    potential, room = potentials.get("gaussian"), mehler_room(x)
     rates = np.full(2, rate(0.5))
     degrees, _ = ranked_degrees(rates, FEATURES)
     approximation = Approximation(make_expansion(np.zeros(2), np.eye(2), rates, degrees[:FEATURES]))
+    return _time_step(like, width, batch, Mehler(approximation))
+
+
+def _time_step(like: Array, width: int, batch: int, how: How) -> float:
+    x, dz, particles = _problem(like, width, batch)
+    room = room_of(x, how)
 
     def step() -> None:
-        _, residuals = room.forward_with_residuals(x, *particles, None, potential, approximation)
-        room.backward(dz, x, *particles, potential, True, True, approximation, residuals=residuals)
+        _, residuals = room.forward(x, particles, None, how, keep=True)
+        room.backward(dz, x, particles, how, residuals=residuals)
 
     return _seconds(step, like)
 
 
-def _problem(like: Array, width: int, batch: int) -> tuple[Array, Array, tuple[Array, Array, Array, Array]]:
+def _problem(like: Array, width: int, batch: int) -> tuple[Array, Array, Particles]:
     rng, xp, device = np.random.default_rng(0), compat.array_namespace(like), compat.device(like)
 
     def normal(*shape: int) -> Array:
         a = 0.5 * rng.standard_normal(shape, dtype=np.float32)
         return xp.astype(xp.asarray(a, device=device), like.dtype)
 
-    return normal(batch, width), normal(batch, width), tuple(normal(width, 2) for _ in range(4))
+    return normal(batch, width), normal(batch, width), Particles(*(normal(width, 2) for _ in range(4)))
 
 
 def _seconds(step: Callable[[], None], like: Array) -> float:

@@ -41,15 +41,15 @@ class Costs:
         num_out: int,
         dim: int,
         features: int,
-        outside_in: int = 0,
-        outside_out: int = 0,
+        left_out_in: int = 0,
+        left_out_out: int = 0,
     ) -> float:
         """Predicted seconds of a training step with ``features`` features and some particles left out of
         them."""
         values = (num_in + num_out) * features
         seconds = self.mehler_call + values * ((1 + dim) * self.mehler_feature + dim * batch * self.mehler_product)
-        rows = (num_in + num_out) * (outside_in + outside_out)
-        weights = outside_in * num_out + num_in * outside_out
+        rows = (num_in + num_out) * (left_out_in + left_out_out)
+        weights = left_out_in * num_out + num_in * left_out_out
         return seconds + rows * batch * self.mehler_product + weights * EXACT * self.mehler_feature
 
 

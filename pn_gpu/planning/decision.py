@@ -8,13 +8,12 @@ from typing import Any
 import array_api_compat as compat
 import numpy as np
 
+from pn_gpu.kernels.host.threads import num_threads
 from pn_gpu.kernels.mehler.arrays import Library
-from pn_gpu.kernels.mehler.exact import Particles
+from pn_gpu.kernels.mehler.exact import NodeSet
 from pn_gpu.kernels.mehler.expansion import Approximation, Expansion
-from pn_gpu.kernels.mehler.factor import KEPT_BYTES, Factor
-from pn_gpu.kernels.mehler.forward import FEATURE_BUDGET
+from pn_gpu.kernels.mehler.factor import FEATURE_BUDGET, KEPT_BYTES, Factor
 from pn_gpu.kernels.mehler.remainder import Nodes
-from pn_gpu.kernels.numpy.threads import num_threads
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.planning.calibration import machine_costs
 from pn_gpu.planning.costs import Costs
@@ -71,8 +70,8 @@ def decide(
         if hopeless:
             return layer.direct(hopeless, costs)
 
-    def cost(features: int, outside_in: int, outside_out: int) -> float:
-        return costs.mehler(batch, num_in, num_out, dim, features, outside_in, outside_out)
+    def cost(features: int, left_out_in: int, left_out_out: int) -> float:
+        return costs.mehler(batch, num_in, num_out, dim, features, left_out_in, left_out_out)
 
     found = find_approximation(inputs, outputs, rtol, most, cost)
     if found is None:
@@ -245,11 +244,11 @@ def _workspace(approximation: Approximation, like: Array, num_in: int, num_out: 
     axes = approximation.expansion.num_axes
 
     def factor(own: Any, others: Any, is_input: bool) -> Factor:
-        left_out = Particles(library.zeros(len(others), axes), library.zeros(len(others), dim))
+        left_out = NodeSet(library.zeros(len(others), axes), library.zeros(len(others), dim))
         nobody = library.zeros(0, axes), library.zeros(0, dim)
         return Factor(library, approximation.expansion, *nobody, own, left_out, is_input)
 
-    left_out = approximation.outside_in, approximation.outside_out
+    left_out = approximation.left_out_in, approximation.left_out_out
     inputs, outputs = factor(*left_out, is_input=True), factor(*left_out[::-1], is_input=False)
     rows, values = max(inputs.num_rows, outputs.num_rows), max(inputs.values, outputs.values)
     groups = library.groups(max(num_in, num_out), rows, values, batch, FEATURE_BUDGET)

@@ -11,6 +11,7 @@ from pn_gpu.dispatch import check_arrays, check_particles
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.mehler.expansion import Approximation
 from pn_gpu.kernels.potentials import Potential
+from pn_gpu.kernels.room import Particles
 from pn_gpu.planning.costs import Costs
 
 Array = Any
@@ -155,7 +156,7 @@ def plan(
     from pn_gpu.planning.decision import decide
 
     check_arrays(r_in=r_in, v_in=v_in, r_out=r_out, v_out=v_out)
-    check_particles(r_in, v_in, r_out, v_out)
+    check_particles(Particles(r_in, v_in, r_out, v_out))
     batch = check_integer("batch", batch, low=0)
     check_method(method, rtol)
     if costs is not None and not isinstance(costs, Costs):

@@ -75,8 +75,8 @@ class Problem(NamedTuple):
         part_in, part_out = (Nodes(thin(side.r, most), thin(side.v, most)) for side in self.sides)
         share_in, share_out = len(part_in.r) / len(self.inputs.r), len(part_out.r) / len(self.outputs.r)
 
-        def cost(features: int, outside_in: int, outside_out: int) -> float:
-            return self.cost(features, round(outside_in / share_in), round(outside_out / share_out))
+        def cost(features: int, left_out_in: int, left_out_out: int) -> float:
+            return self.cost(features, round(left_out_in / share_in), round(left_out_out / share_out))
 
         # Of the part's own neurons and sums: the norm of the part of W that the picked particles span.
         return Problem(part_in, part_out, self.rtol, self.norm * math.sqrt(share_in * share_out), cost)
@@ -160,21 +160,21 @@ def approximate(
         return None
     missed_in, missed_out = remainder(expansion, inputs), remainder(expansion, outputs)
     limits = _neuron_limits(rtol, norm, len(inputs.r), len(outputs.r))
-    outside_in, outside_out = choose_outside(missed_in, missed_out, *limits)
-    if outside_in.mean() > MOST_OUTSIDE or outside_out.mean() > MOST_OUTSIDE:
+    left_out_in, left_out_out = choose_outside(missed_in, missed_out, *limits)
+    if left_out_in.mean() > MOST_OUTSIDE or left_out_out.mean() > MOST_OUTSIDE:
         return None
-    sums_in, sums_out = missed_in.sums(outside_in), missed_out.sums(outside_out)
+    sums_in, sums_out = missed_in.sums(left_out_in), missed_out.sums(left_out_out)
     worst = max(
         float(np.where(outside, 0, missed.bounds(sums, limit / 2)).max()) * math.sqrt(len(outside))
         for outside, missed, sums, limit in (
-            (outside_in, missed_in, sums_out, limits[0]),
-            (outside_out, missed_out, sums_in, limits[1]),
+            (left_out_in, missed_in, sums_out, limits[0]),
+            (left_out_out, missed_out, sums_in, limits[1]),
         )
     )
-    weights_in, weights_out = np.where(outside_in, 0, missed_in.e), np.where(outside_out, 0, missed_out.e)
+    weights_in, weights_out = np.where(left_out_in, 0, missed_in.e), np.where(left_out_out, 0, missed_out.e)
     estimate = samples.sampled_error(expansion, inputs, weights_in, outputs, weights_out, SAMPLES, rng)
     return Found(
-        Approximation(expansion, np.flatnonzero(outside_in), np.flatnonzero(outside_out)),
+        Approximation(expansion, np.flatnonzero(left_out_in), np.flatnonzero(left_out_out)),
         certificate(sums_in, sums_out) / norm,
         estimate / norm,
         worst / norm,
@@ -185,17 +185,17 @@ def choose_outside(
     missed_in: Remainder, missed_out: Remainder, limit_in: float, limit_out: float
 ) -> tuple[Array, Array]:
     """Masks of the particles whose neuron bound would exceed its limit."""
-    outside_in, outside_out = np.zeros(len(missed_in.e), dtype=bool), np.zeros(len(missed_out.e), dtype=bool)
+    left_out_in, left_out_out = np.zeros(len(missed_in.e), dtype=bool), np.zeros(len(missed_out.e), dtype=bool)
     # Leaving out the first batch lowers everybody's bound; the second round takes some of it back in, and the third
     # leaves out whoever that brings over the limit, so the bounds hold for the set as it ends.
     for sharp in (False, True, True):
-        sums_in = missed_in.sums(outside_in) if sharp else missed_in.coarse_sums(outside_in)
-        sums_out = missed_out.sums(outside_out) if sharp else missed_out.coarse_sums(outside_out)
-        outside_in = missed_in.bounds(sums_out, limit_in) > limit_in
-        outside_out = missed_out.bounds(sums_in, limit_out) > limit_out
-        if not sharp and not (outside_in.any() or outside_out.any()):
+        sums_in = missed_in.sums(left_out_in) if sharp else missed_in.coarse_sums(left_out_in)
+        sums_out = missed_out.sums(left_out_out) if sharp else missed_out.coarse_sums(left_out_out)
+        left_out_in = missed_in.bounds(sums_out, limit_in) > limit_in
+        left_out_out = missed_out.bounds(sums_in, limit_out) > limit_out
+        if not sharp and not (left_out_in.any() or left_out_out.any()):
             break
-    return outside_in, outside_out
+    return left_out_in, left_out_out
 
 
 def _neuron_limits(rtol: float, norm: float, num_in: int, num_out: int) -> tuple[float, float]:
@@ -265,11 +265,11 @@ class _Candidates:
 
     def _error(self, k: int) -> float:
         """Estimated relative error with the left-out particles exact; infinite if they are too many."""
-        outside_in, outside_out = self._outside(k)
-        if max(outside_in.mean(), outside_out.mean()) > MOST_OUTSIDE:
+        left_out_in, left_out_out = self._outside(k)
+        if max(left_out_in.mean(), left_out_out.mean()) > MOST_OUTSIDE:
             return math.inf
         last = self.sizes[k] - 1
-        e_in, e_out = np.where(outside_in, 0, self._e_in[last]), np.where(outside_out, 0, self._e_out[last])
+        e_in, e_out = np.where(left_out_in, 0, self._e_in[last]), np.where(left_out_out, 0, self._e_out[last])
         rng, part = np.random.default_rng(2), self.part
         expansion = self.expansion(self.sizes[k])
         return samples.sampled_error(expansion, part.inputs, e_in, part.outputs, e_out, SAMPLES, rng) / part.norm

@@ -43,7 +43,7 @@ def test_the_rival_computes_the_expansion(dim, size, spread):
     layer = random_layer(8, size, size // 2, dim, "float64", spread=spread)
     plan = pn.plan(*layer.particles, method="mehler")
     approximation = plan.approximation
-    assert len(approximation.outside_in) + len(approximation.outside_out) == 0  # those ours computes exactly
+    assert len(approximation.left_out_in) + len(approximation.left_out_out) == 0  # those ours computes exactly
     gradients = autograd_step(layer, partial(linear, expansion=approximation.expansion))()
     ours = training_step(layer, plan)[1]
     assert tuple(gradients) == GRADIENTS

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from pn_gpu.kernels import potentials
+from pn_gpu.kernels.host.gaussian import GaussianValues
 from pn_gpu.kernels.mehler.arrays import Library
-from pn_gpu.kernels.numpy.gaussian import GaussianValues
 from pn_gpu.kernels.numpy.pairs import NodePairs
 from pn_gpu.kernels.potentials.gaussian import farthest_square
+from pn_gpu.kernels.room import Particles
 
 DTYPES = ["float32", "float64"]
 
@@ -60,7 +61,7 @@ def test_tiles_of_wide_clouds(radius):
     r_in, v_in, r_out, v_out = (rng.normal(0, 1.5, (300, 2)).astype(np.float32) for _ in range(4))
     r_in[:5], r_out[:5] = -radius / 2 + 0.1 * v_in[:5], -radius / 2  # far out, but close together
     r_out[5] = radius, 0
-    pairs = NodePairs(r_in, v_in, r_out, v_out, potentials.get("gaussian"))
+    pairs = NodePairs(Particles(r_in, v_in, r_out, v_out), potentials.get("gaussian"))
     assert pairs.expanded == (radius < 24)
     k, scratch = np.empty((2, 300, 300), np.float32)
     everything = slice(0, 300)

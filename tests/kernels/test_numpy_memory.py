@@ -9,6 +9,7 @@ import pytest
 
 from pn_gpu.kernels import numpy as room
 from pn_gpu.kernels import potentials
+from pn_gpu.kernels.room import Direct
 from support.oracle import random_case
 
 MB = 2**20
@@ -29,8 +30,8 @@ def beyond_results(case, potential: str) -> float:
     k = potentials.get(potential)
     worst = 0
     for function in (
-        lambda: (room.forward(case.x, *case.particles, case.bias, k),),
-        lambda: room.backward(case.dz, case.x, *case.particles, k),
+        lambda: (room.forward(case.x, case.particles, case.bias, Direct(k))[0],),
+        lambda: room.backward(case.dz, case.x, case.particles, Direct(k)),
     ):
         used, result = peak(function)
         worst = max(worst, used - sum(a.nbytes for a in result))
@@ -60,8 +61,8 @@ def test_a_large_batch_is_taken_in_pieces():
 def test_results_own_their_memory():
     case = random_case(3, 40, 30)
     for a in (
-        room.forward(case.x, *case.particles, None, potentials.get("gaussian")),
-        *room.backward(case.dz, case.x, *case.particles, potentials.get("gaussian")),
+        room.forward(case.x, case.particles, None, Direct(potentials.get("gaussian")))[0],
+        *room.backward(case.dz, case.x, case.particles, Direct(potentials.get("gaussian"))),
     ):
         assert a.flags.c_contiguous
         assert a.flags.writeable

@@ -7,6 +7,7 @@ import pytest
 
 from pn_gpu.kernels import numpy as room
 from pn_gpu.kernels import potentials
+from pn_gpu.kernels.room import Direct
 from support import oracle
 from support.oracle import Case, random_case
 
@@ -36,7 +37,7 @@ def check(case: Case, potential: str = "gaussian", tolerance: float | None = Non
     if tolerance is None:
         tolerance = TOLERANCE[case.x.dtype.name] * EDGE_FACTOR.get(potential, 1)
     k = potentials.get(potential)
-    z = room.forward(case.x, *case.particles, case.bias, k)
+    z = room.forward(case.x, case.particles, case.bias, Direct(k))[0]
     assert z.dtype == case.x.dtype
     tiny = np.finfo(case.x.dtype).tiny
     smallest = 100 * tiny  # below it factors are denormal and have fewer digits
@@ -44,7 +45,7 @@ def check(case: Case, potential: str = "gaussian", tolerance: float | None = Non
         smallest = 1000 * np.sqrt(tiny) / tolerance  # each of up to 1000 weights lacks the root of tiny
     wanted, scale = oracle.forward(case, potential), oracle.forward_scale(case, potential)
     assert oracle.scaled_error(z, wanted, np.maximum(scale, smallest)) <= tolerance
-    gradient = room.backward(case.dz, case.x, *case.particles, k)
+    gradient = room.backward(case.dz, case.x, case.particles, Direct(k))
     wanted, scale = oracle.backward(case, potential), oracle.backward_scale(case, potential)
     for name in gradient._fields:
         got = getattr(gradient, name)
@@ -82,7 +83,7 @@ def test_orthogonal_and_zero_dipoles(dtype):
     case.v_out[:10] = [0, 1, 0]
     case.v_out[10:] = 0
     check(case)
-    assert not room.forward(case.x, *case.particles, None, potentials.get("gaussian")).any()
+    assert not room.forward(case.x, case.particles, None, Direct(potentials.get("gaussian")))[0].any()
 
 
 @pytest.mark.parametrize("potential", sorted(oracle.POTENTIALS))
@@ -168,8 +169,8 @@ def test_a_batch_beyond_one_batch_tile():
 @pytest.mark.parametrize("potential", ["gaussian", "lorentzian", "triangle"])
 def test_only_what_is_needed(need_dx, need_particles, potential):
     case = random_case(20, 600, 300)
-    everything = room.backward(case.dz, case.x, *case.particles, potentials.get(potential))
-    part = room.backward(case.dz, case.x, *case.particles, potentials.get(potential), need_dx, need_particles)
+    everything = room.backward(case.dz, case.x, case.particles, Direct(potentials.get(potential)))
+    part = room.backward(case.dz, case.x, case.particles, Direct(potentials.get(potential)), need_dx, need_particles)
     for name in part._fields:
         if name == "dbias" or (need_dx if name == "dx" else need_particles):
             np.testing.assert_array_equal(getattr(part, name), getattr(everything, name))

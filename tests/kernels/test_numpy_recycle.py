@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from pn_gpu.kernels.numpy import recycle
-from pn_gpu.kernels.numpy.recycle import recycled
+from pn_gpu.kernels.host import recycle
+from pn_gpu.kernels.host.recycle import recycled
 
 FLOAT = np.dtype(np.float32)
 SHAPE = (100, 1000)

@@ -15,7 +15,8 @@ import pytest
 
 from pn_gpu.kernels import numpy as room
 from pn_gpu.kernels import potentials
-from pn_gpu.kernels.numpy import threads
+from pn_gpu.kernels.host import threads
+from pn_gpu.kernels.room import Direct
 from support.oracle import random_case
 
 backward_module = importlib.import_module("pn_gpu.kernels.numpy.backward")
@@ -34,14 +35,14 @@ def four_threads(monkeypatch):
 
 
 def _forget() -> None:
-    threads.num_threads.cache_clear()
+    threads.most_threads.cache_clear()
     threads._pool.cache_clear()
 
 
 def compute(case=LARGE) -> list[np.ndarray]:
     return [
-        room.forward(case.x, *case.particles, case.bias, GAUSSIAN),
-        *room.backward(case.dz, case.x, *case.particles, GAUSSIAN),
+        room.forward(case.x, case.particles, case.bias, Direct(GAUSSIAN))[0],
+        *room.backward(case.dz, case.x, case.particles, Direct(GAUSSIAN)),
     ]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from pn_gpu.kernels import numpy as room
 from pn_gpu.kernels import potentials
+from pn_gpu.kernels.room import Direct
 from support import oracle
 from support.oracle import random_case
 
@@ -21,7 +22,7 @@ GAUSSIAN = potentials.get("gaussian")
 def test_bad_inputs_reach_z_as_in_a_dense_product(bad, dtype, batch):
     case = random_case(batch, 1300, 200, dtype=dtype)
     case.x[batch // 2, 1100] = bad
-    z = room.forward(case.x, *case.particles, None, GAUSSIAN)
+    z = room.forward(case.x, case.particles, None, Direct(GAUSSIAN))[0]
     with np.errstate(invalid="ignore"):
         dense = case.x @ oracle.weight(case).astype(dtype)
     np.testing.assert_array_equal(np.isnan(z), np.isnan(dense))
@@ -35,7 +36,7 @@ def test_bad_inputs_reach_z_as_in_a_dense_product(bad, dtype, batch):
 def test_nan_in_the_upstream_gradient(batch):
     case = random_case(batch, 40, 30)
     case.dz[0, 3] = np.nan
-    gradient = room.backward(case.dz, case.x, *case.particles, GAUSSIAN)
+    gradient = room.backward(case.dz, case.x, case.particles, Direct(GAUSSIAN))
     assert np.isnan(gradient.dx[0]).all()
     assert np.isfinite(gradient.dx[1:]).all()
     assert np.isnan(gradient.dv_in).all()
@@ -48,7 +49,7 @@ def test_nan_in_the_upstream_gradient(batch):
 def test_nan_in_a_position_reaches_only_its_own_weights(bad):
     case = random_case(4, 40, 30)
     case.r_out[3] = bad
-    z = room.forward(case.x, *case.particles, None, potentials.get("lorentzian"))
+    z = room.forward(case.x, case.particles, None, Direct(potentials.get("lorentzian")))[0]
     others = np.delete(z, 3, axis=1)
     wanted = np.delete(oracle.forward(case._replace(bias=np.zeros(30)), "lorentzian"), 3, axis=1)
     np.testing.assert_allclose(others, wanted, rtol=1e-9, atol=1e-12)
@@ -62,8 +63,8 @@ def test_finite_input_raises_no_floating_point_error(dtype, potential):
     case.r_out[:300] += np.asarray(50, dtype)
     k = potentials.get(potential)
     with np.errstate(all="raise"):
-        room.forward(case.x, *case.particles, case.bias, k)
-        room.backward(case.dz, case.x, *case.particles, k)
+        room.forward(case.x, case.particles, case.bias, Direct(k))[0]
+        room.backward(case.dz, case.x, case.particles, Direct(k))
         assert set(np.geterr().values()) == {"raise"}
 
 
@@ -73,5 +74,5 @@ def test_nan_gives_no_warning():
     case.x[1, 1] = np.inf
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        room.forward(case.x, *case.particles, case.bias, GAUSSIAN)
-        room.backward(case.dz, case.x, *case.particles, GAUSSIAN)
+        room.forward(case.x, case.particles, case.bias, Direct(GAUSSIAN))[0]
+        room.backward(case.dz, case.x, case.particles, Direct(GAUSSIAN))

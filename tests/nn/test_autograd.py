@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.func import functional_call, grad, jacfwd, vmap
 
 import pn_gpu as pn
+from pn_gpu.kernels import numpy as numpy_room
 from pn_gpu.kernels import potentials
-from pn_gpu.kernels.torch import cpu, through_room
-from pn_gpu.kernels.torch.library import BACKWARD, FORWARD
+from pn_gpu.kernels.foreign import ForeignRoom
+from pn_gpu.kernels.torch import compute, library
 from pn_gpu.nn import ParticleLinear
 
 SETTINGS = ("gaussian", None)
+FORWARD, BACKWARD = (each["particle_linear"] for each in (library.FORWARD, library.BACKWARD))
 
 
 def leaves(b=5, n_in=7, n_out=4, dim=3, dipole_dim=2, dtype=torch.float64, seed=0):
@@ -145,30 +147,41 @@ def test_meta_tensors():
     assert [t.grad.shape for t in arguments] == [t.shape for t in arguments]
 
 
-def other_forward(kept, *tensors, keep):
-    kept.append(keep)
-    return cpu.forward(*tensors, potentials.get("gaussian")), "residuals" if keep else None
-
-
-def other_backward(*tensors, residuals, **needs):
-    assert residuals == "residuals"
-    return cpu.backward(*tensors, potential=potentials.get("gaussian"), **needs)
-
-
 @pytest.mark.parametrize("wanted", [range(6), [0], [2], [5], [0, 3, 5]])
-def test_another_room_made_differentiable(wanted):
+def test_residuals_are_kept_where_they_serve_and_no_longer(wanted, monkeypatch):
     full = leaves()
     pn.particle_linear(*full).square().sum().backward()
     arguments = [t.detach().requires_grad_(k in wanted) for k, t in enumerate(full)]
     kept = []
-    z = through_room(partial(other_forward, kept), other_backward, *arguments)
-    assert kept == [True]
+
+    def spy(*call, keep=False):
+        z, residuals = room.forward(*call[:4], keep=True)
+        kept.append(call[4] if len(call) > 4 else keep)
+        return z, residuals if kept[-1] else None
+
+    room = ForeignRoom(numpy_room, compute.view, compute._back)
+    monkeypatch.setattr(compute, "room_of", lambda device, how: SimpleNamespace(forward=spy, backward=room.backward))
+    z = pn.particle_linear(*arguments)
     with torch.no_grad():
-        through_room(partial(other_forward, kept), other_backward, *arguments)
-    assert kept == [True, False]
-    z.square().sum().backward()
+        pn.particle_linear(*arguments)
+    with torch.autograd.graph.save_on_cpu():
+        pn.particle_linear(*arguments)
+    assert kept == [True, False, False]
+    loss = z.square().sum()
+    loss.backward(retain_graph=True)
     for k, (a, b) in enumerate(zip(arguments, full, strict=True)):
         if k in wanted:
             torch.testing.assert_close(a.grad, b.grad)
         else:
             assert a.grad is None
+    loss.backward()  # once more, with nothing kept
+    torch.testing.assert_close(arguments[wanted[0]].grad, 2 * full[wanted[0]].grad)
+
+
+def test_residuals_go_with_the_backward():
+    x, *layer = leaves()
+    z = pn.particle_linear(x, *layer)
+    node = z.grad_fn
+    assert node.kept.residuals is not None
+    z.sum().backward(retain_graph=True)
+    assert node.kept.residuals is None

@@ -10,6 +10,7 @@ import torch
 
 import pn_gpu as pn
 from pn_gpu.kernels import potentials
+from pn_gpu.kernels.room import Direct, Particles
 from pn_gpu.kernels.torch.library import BACKWARD, FORWARD
 from pn_gpu.nn import ParticleLinear, ParticleMLP
 from support import oracle
@@ -115,10 +116,10 @@ def test_nan_and_inf_pass_through():
 
 def test_opcheck_and_gradcheck():
     x, *layer = tensors(oracle.random_case(5, 7, 4), torch.float64)
-    torch.library.opcheck(FORWARD, (x, *layer, *SETTINGS))
+    torch.library.opcheck(FORWARD["particle_linear"], (x, *layer, *SETTINGS))
     particles = [p.detach() for p in layer[:4]]
     dz = torch.randn(5, 4, dtype=torch.float64, device=CUDA)
-    torch.library.opcheck(BACKWARD, (dz, x.detach(), *particles, *SETTINGS, True, True, True))
+    torch.library.opcheck(BACKWARD["particle_linear"], (dz, x.detach(), *particles, *SETTINGS, True, True, True))
     assert torch.autograd.gradcheck(pn.particle_linear, (x, *layer))
 
 
@@ -151,8 +152,10 @@ def test_precision_is_never_lowered_unasked():
     want, scale = oracle.forward(case), oracle.forward_scale(case)
 
     def error(precision):
-        layer = pn.kernels.torch.particle_linear(*leaves, "gaussian", precision)
-        return oracle.scaled_error(layer.cpu().numpy(), want, scale)
+        x, *particles, bias = leaves
+        how = Direct(potentials.get("gaussian"), precision)
+        z = pn.kernels.torch.particle_linear(x, Particles(*particles), bias, how)
+        return oracle.scaled_error(z.cpu().numpy(), want, scale)
 
     assert error("ieee") < 2e-6
     assert error(None) < 2e-6

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import pn_gpu as pn
+from pn_gpu.kernels import numpy as room
 from pn_gpu.kernels import potentials
-from pn_gpu.kernels.torch import cpu
+from pn_gpu.kernels.room import Particles
 from support import oracle
 
 GRADIENTS = ("dx", "dr_in", "dv_in", "dr_out", "dv_out", "dbias")
@@ -140,13 +141,14 @@ def test_memory_is_looked_at_in_place(monkeypatch, dtype):
     leaves = tensors(case, dtype)
     seen = {}
     for name in ("forward", "backward"):
-        original = getattr(cpu.room, name)
+        original = getattr(room, name)
 
         def spy(*arguments, name=name, original=original):
-            seen[name] = [a.ctypes.data for a in arguments if isinstance(a, np.ndarray)]
+            flat = [a for argument in arguments for a in (argument if isinstance(argument, Particles) else [argument])]
+            seen[name] = [a.ctypes.data for a in flat if isinstance(a, np.ndarray)]
             return original(*arguments)
 
-        monkeypatch.setattr(cpu.room, name, spy)
+        monkeypatch.setattr(room, name, spy)
     dz = torch.tensor(case.dz, dtype=dtype)
     pn.particle_linear(*leaves).backward(dz)
     assert seen["forward"] == [t.data_ptr() for t in leaves]
@@ -156,13 +158,13 @@ def test_memory_is_looked_at_in_place(monkeypatch, dtype):
 def test_only_gradients_asked_for(monkeypatch):
     case = oracle.random_case(4, 6, 5)
     calls = []
-    original = cpu.room.backward
+    original = room.backward
 
     def spy(*arguments):
-        calls.append(arguments[-2:])
+        calls.append(arguments[4:6])
         return original(*arguments)
 
-    monkeypatch.setattr(cpu.room, "backward", spy)
+    monkeypatch.setattr(room, "backward", spy)
     full = tensors(case)
     pn.particle_linear(*full).sum().backward()
     assert calls == [(True, True)]
@@ -196,22 +198,26 @@ def test_backward_function():
     torch.testing.assert_close(stacked.dx, x.grad.reshape(2, 2, 6))
 
 
-def test_registered_potential():
+def test_a_potential_of_ones_own():
+    """An eager call takes any; what is staged finds a potential by its name."""
     name = "doubled_gaussian_of_tests"
     doubled = potentials.Potential(name, lambda s: 2 * np.exp(-s), lambda s: -2 * np.exp(-s))
-    leaves = tensors(oracle.random_case(4, 6, 5))
+    x, *layer = tensors(oracle.random_case(4, 6, 5))[:5]
+    plain = pn.particle_linear(x, *layer)
+    torch.testing.assert_close(pn.particle_linear(x, *layer, potential=doubled), 2 * plain)
+
+    def staged(potential):
+        return torch.func.vmap(lambda row: pn.particle_linear(row[None], *layer, potential=potential)[0])(x)
+
     with pytest.raises(ValueError, match="potential: got the unregistered Potential 'doubled_gaussian_of_tests'"):
-        pn.particle_linear(*leaves, potential=doubled)
+        staged(doubled)
     if name not in potentials.names():
         pn.register_potential(doubled)
-    bias = leaves[5]
-    plain = pn.particle_linear(*leaves) - bias
     for potential in (name, potentials.get(name)):
-        z = pn.particle_linear(*leaves, potential=potential)
-        torch.testing.assert_close(z - bias, 2 * plain)
+        torch.testing.assert_close(staged(potential), 2 * plain)
     again = potentials.Potential(name, doubled.value, doubled.derivative)
     with pytest.raises(ValueError, match="potential: got the unregistered"):
-        pn.particle_linear(*leaves, potential=again)
+        staged(again)
 
 
 def test_bad_tensors():

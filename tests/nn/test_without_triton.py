@@ -9,7 +9,9 @@ import sys
 import pytest
 import torch
 
-from pn_gpu.kernels.torch import rooms
+from pn_gpu.kernels import potentials
+from pn_gpu.kernels.room import Direct
+from pn_gpu.kernels.torch import compute
 
 
 def test_missing_triton_says_what_to_install(monkeypatch):
@@ -17,9 +19,9 @@ def test_missing_triton_says_what_to_install(monkeypatch):
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr(importlib, "import_module", no_triton)
-    rooms._triton_room.cache_clear()
+    compute._triton_room.cache_clear()
     with pytest.raises(ImportError, match=r"pip install 'pn-gpu\[torch\]'"):
-        rooms.select_room(torch.device("cuda"))
+        compute.room_of(torch.device("cuda"), Direct(potentials.get("gaussian")))
 
 
 def test_import_leaves_torch_alone():

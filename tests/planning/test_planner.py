@@ -49,7 +49,7 @@ def test_strays_go_the_direct_path_without_a_new_expansion() -> None:
     before = planner.plan(4, *case.particles)
     case.r_in[17] = 1.6
     after = planner.plan(4, *case.particles)
-    assert 17 in after.approximation.outside_in
+    assert 17 in after.approximation.left_out_in
     assert after.approximation.expansion is before.approximation.expansion
 
 

@@ -13,8 +13,8 @@ def test_of_many_particles_rare_strays_are_worth_a_larger_expansion(monkeypatch)
     inputs, outputs = search.Nodes(case.r_in, case.v_in), search.Nodes(case.r_out, case.v_out)
     norm = search.samples.sampled_norm(inputs, outputs, 160, np.random.default_rng(0))
 
-    def cost(features: int, outside_in: int, outside_out: int) -> float:
-        return features + 20 * (outside_in + outside_out)
+    def cost(features: int, left_out_in: int, left_out_out: int) -> float:
+        return features + 20 * (left_out_in + left_out_out)
 
     problem = search.Problem(inputs, outputs, 1e-3, norm, cost)
     candidates = search._Candidates(search.find_frame(inputs.r, outputs.r), 60, problem)

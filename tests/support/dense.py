@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pn_gpu.kernels.room import Particles
 from support import oracle
 
 
@@ -20,7 +21,7 @@ class Call:
             return torch.as_tensor(a, dtype=torch.float64).to(device=device, dtype=dtype)
 
         self.x, self.dz = tensor(case.x, dtype), tensor(case.dz, dtype)
-        self.particles = tuple(tensor(a, particles) for a in case.particles)
+        self.particles = Particles(*(tensor(a, particles) for a in case.particles))
         self.bias = tensor(case.bias, particles)
         self.case = oracle.Case(*(to_numpy(a) for a in (self.x, *self.particles, self.bias, self.dz)))
 

@@ -19,9 +19,9 @@ def expansion(dim: int, features: int, spread: float = 0.5, seed: int = 0) -> Ex
     return make_expansion(0.1 * rng.standard_normal(dim), rotation, rates, degrees[:features])
 
 
-def approximation(dim: int, features: int, outside_in=(), outside_out=(), **options) -> Approximation:
+def approximation(dim: int, features: int, left_out_in=(), left_out_out=(), **options) -> Approximation:
     """The same with left-out particles."""
-    outside = (np.array(indices, dtype=np.int64) for indices in (outside_in, outside_out))
+    outside = (np.array(indices, dtype=np.int64) for indices in (left_out_in, left_out_out))
     return Approximation(expansion(dim, features, **options), *outside)
 
 

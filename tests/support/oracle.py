@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pn_gpu.kernels.room import Particles
+
 # k(s) and k'(s) once more, so that a slip in the library's own definitions shows.
 POTENTIALS: dict[str, tuple[Callable, Callable]] = {
     "gaussian": (lambda s: np.exp(-s), lambda s: -np.exp(-s)),
@@ -40,8 +42,8 @@ class Case(NamedTuple):
     dz: np.ndarray  # [B, M]
 
     @property
-    def particles(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        return self.r_in, self.v_in, self.r_out, self.v_out
+    def particles(self) -> Particles:
+        return Particles(self.r_in, self.v_in, self.r_out, self.v_out)
 
 
 class Gradients(NamedTuple):

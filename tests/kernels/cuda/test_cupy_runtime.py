@@ -12,6 +12,7 @@ import pytest
 
 from pn_gpu.kernels import cuda, potentials
 from pn_gpu.kernels.cuda import cupy_runtime
+from pn_gpu.kernels.room import Direct
 from support import fake_cupy, oracle
 from support.fake_cupy import CompileException, CUDARuntimeError, FakeCupy
 
@@ -36,7 +37,7 @@ def arrays(cupy: FakeCupy, dtype: Any = np.float32, device: int = 0) -> oracle.C
 
 
 def forward(case: oracle.Case, potential: Any = GAUSSIAN) -> Any:
-    return cuda.forward(case.x, *case.particles, case.bias, potential)
+    return cuda.forward(case.x, case.particles, case.bias, Direct(potential))[0]
 
 
 def test_what_a_forward_launches(cupy: FakeCupy) -> None:
@@ -83,7 +84,7 @@ def test_mixed_devices(cupy: FakeCupy) -> None:
     with pytest.raises(ValueError, match=r"v_out: got device 1, want device 0 like x"):
         forward(case)
     with pytest.raises(ValueError, match=r"v_out: got device 1, want device 0 like dz"):
-        cuda.backward(case.dz, case.x, *case.particles, GAUSSIAN)
+        cuda.backward(case.dz, case.x, case.particles, Direct(GAUSSIAN))
 
 
 def test_an_array_of_another_library(cupy: FakeCupy) -> None:

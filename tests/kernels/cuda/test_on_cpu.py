@@ -10,7 +10,7 @@ import pytest
 
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.cuda import launch
-from pn_gpu.kernels.gradient import OperatorGradient
+from pn_gpu.kernels.room import OperatorGradient
 from support import oracle
 from support.cuda_shim import ShimRuntime, store, widen
 

@@ -10,6 +10,7 @@ import pytest
 
 import pn_gpu as pn
 from pn_gpu.kernels import cuda, potentials
+from pn_gpu.kernels.room import Direct
 from support import oracle
 
 pytestmark = pytest.mark.gpu
@@ -42,11 +43,11 @@ def on_device(cupy: Any, case: oracle.Case, dtype: str) -> tuple[oracle.Case, or
 
 
 def forward(case: oracle.Case, potential: str = "gaussian") -> Any:
-    return cuda.forward(case.x, *case.particles, case.bias, potentials.get(potential))
+    return cuda.forward(case.x, case.particles, case.bias, Direct(potentials.get(potential)))[0]
 
 
 def backward(case: oracle.Case, potential: str = "gaussian") -> Any:
-    return cuda.backward(case.dz, case.x, *case.particles, potentials.get(potential))
+    return cuda.backward(case.dz, case.x, case.particles, Direct(potentials.get(potential)))
 
 
 def product_error(cupy: Any, x: np.ndarray, w: np.ndarray, dtype: str) -> float:
@@ -186,7 +187,7 @@ def test_an_expression_that_does_not_compile(cupy: Any) -> None:
     low, _ = on_device(cupy, oracle.random_case(6, 13, 7), "float32")
     mine = dataclasses.replace(potentials.get("gaussian"), name="mine", cuda_value="exp_(-t)")
     with pytest.raises(ValueError, match=r"cuda_value of potential mine\(1\): error"):
-        cuda.forward(low.x, *low.particles, low.bias, mine)
+        cuda.forward(low.x, low.particles, low.bias, Direct(mine))[0]
 
 
 def test_through_triton(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:

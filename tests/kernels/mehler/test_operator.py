@@ -11,24 +11,24 @@ import array_api_strict
 import numpy as np
 import pytest
 
-from pn_gpu.kernels import mehler, potentials
+from pn_gpu.kernels import mehler
+from pn_gpu.kernels.host.slices import even_slices
+from pn_gpu.kernels.host.threads import num_threads
 from pn_gpu.kernels.mehler import Approximation, arrays, factor
 from pn_gpu.kernels.mehler.expansion import make_expansion, rate
-from pn_gpu.kernels.numpy.threads import num_threads
-from pn_gpu.kernels.numpy.tiles import even_slices
+from pn_gpu.kernels.room import Mehler, Particles
 from support import mehler as support
 from support import oracle
 
-GAUSSIAN = potentials.get("gaussian")
 ENOUGH = {1: 40, 2: 500, 3: 2500}
 
 
-def forward(case: oracle.Case, approximation: Approximation, **options: Any) -> np.ndarray:
-    return mehler.forward(case.x, *case.particles, case.bias, GAUSSIAN, approximation, **options)
+def forward(case: oracle.Case, approximation: Approximation) -> np.ndarray:
+    return mehler.forward(case.x, case.particles, case.bias, Mehler(approximation))[0]
 
 
 def backward(case: oracle.Case, approximation: Approximation, dx: bool = True, particles: bool = True, **options: Any):
-    return mehler.backward(case.dz, case.x, *case.particles, GAUSSIAN, dx, particles, approximation, **options)
+    return mehler.backward(case.dz, case.x, case.particles, Mehler(approximation), dx, particles, **options)
 
 
 OUTSIDE = [((), ()), ((0, 7, 59), ()), ((), (3,)), ((1, 2), (0, 46))]
@@ -161,12 +161,13 @@ def test_nan_in_x_reaches_z() -> None:
 
 
 @pytest.mark.parametrize("budget", [1, 100_000])
-def test_a_small_budget_changes_nothing(budget: int) -> None:
+def test_a_small_budget_changes_nothing(budget: int, monkeypatch) -> None:
     case = oracle.random_case(4, 150, 130, 2)
     approximation = support.approximation(2, 30)
-    z = forward(case, approximation, budget=budget)
-    np.testing.assert_allclose(z, forward(case, approximation), rtol=1e-12, atol=1e-13)
-    for a, b in zip(backward(case, approximation, budget=budget), backward(case, approximation), strict=True):
+    want = forward(case, approximation), backward(case, approximation)
+    monkeypatch.setattr(factor, "FEATURE_BUDGET", budget)
+    np.testing.assert_allclose(forward(case, approximation), want[0], rtol=1e-12, atol=1e-13)
+    for a, b in zip(backward(case, approximation), want[1], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
 
 
@@ -177,10 +178,12 @@ def test_residuals_change_nothing_and_serve_twice(kept_bytes: int, with_bias: bo
     case = oracle.random_case(4, 900, 700, 2)
     approximation = support.approximation(2, 30, (5, 400), (6,))
     bias = case.bias if with_bias else None
-    arguments = (case.x, *case.particles, bias, GAUSSIAN, approximation)
-    z, residuals = mehler.forward_with_residuals(*arguments)
+    arguments = (case.x, case.particles, bias, Mehler(approximation))
+    z, residuals = mehler.forward(*arguments, keep=True)
     assert residuals.inputs.keeps == (kept_bytes > 0)
-    np.testing.assert_array_equal(z, mehler.forward(*arguments))
+    unkept, nothing = mehler.forward(*arguments)
+    assert nothing is None
+    np.testing.assert_array_equal(z, unkept)
     want = backward(case, approximation)
     for _ in range(2):
         for a, b in zip(backward(case, approximation, residuals=residuals), want, strict=True):
@@ -192,7 +195,7 @@ def test_residuals_change_nothing_and_serve_twice(kept_bytes: int, with_bias: bo
 def test_kept_blocks_are_not_made_again(monkeypatch) -> None:
     case = oracle.random_case(4, 900, 700, 2)
     approximation = support.approximation(2, 30)
-    _, residuals = mehler.forward_with_residuals(case.x, *case.particles, case.bias, GAUSSIAN, approximation)
+    _, residuals = mehler.forward(case.x, case.particles, case.bias, Mehler(approximation), keep=True)
     monkeypatch.setattr(factor.Factor, "_make", lambda *a: pytest.fail("made again"))
     backward(case, approximation, residuals=residuals)
 
@@ -229,14 +232,16 @@ def test_memory_is_that_of_arguments_and_results_and_a_little() -> None:
 
 
 @pytest.mark.parametrize("library", ["strict", "torch"])
-def test_other_array_libraries(library: str) -> None:
+def test_other_array_libraries(library: str, monkeypatch) -> None:
     xp = pytest.importorskip("torch") if library == "torch" else array_api_strict
     case = oracle.random_case(4, 60, 47, 2, dtype=np.float32)
     approximation = support.approximation(2, 30, (3, 50), (1,))
-    arrays = [xp.asarray(a) for a in (case.x, *case.particles, case.bias, case.dz)]
-    z = mehler.forward(*arrays[:6], GAUSSIAN, approximation)
+    x, *particles, bias, dz = (xp.asarray(a) for a in (case.x, *case.particles, case.bias, case.dz))
+    particles, how = Particles(*particles), Mehler(approximation)
+    z, _ = mehler.forward(x, particles, bias, how)
     np.testing.assert_allclose(np.asarray(z), forward(case, approximation), rtol=1e-5, atol=1e-5)
-    gradient = mehler.backward(arrays[6], *arrays[:5], GAUSSIAN, True, True, approximation, budget=20_000)
+    monkeypatch.setattr(factor, "FEATURE_BUDGET", 20_000)
+    gradient = mehler.backward(dz, x, particles, how)
     for got, want in zip(gradient, backward(case, approximation), strict=True):
         assert type(got) is type(z)
         np.testing.assert_allclose(np.asarray(got), want, rtol=1e-4, atol=1e-5)
@@ -246,15 +251,15 @@ def test_other_array_libraries(library: str) -> None:
 def test_products_in_16_bits_of_features_in_32(name: str) -> None:
     torch = pytest.importorskip("torch")
     case = oracle.random_case(8, 200, 150, 2, dtype=np.float32)
-    particles = [torch.asarray(a) for a in case.particles]
+    particles = Particles(*map(torch.asarray, case.particles))
     x, dz, bias = (torch.asarray(a).to(getattr(torch, name)) for a in (case.x, case.dz, case.bias))
     approximation = support.approximation(2, 60)
-    z = mehler.forward(x, *particles, bias, GAUSSIAN, approximation)
+    z, _ = mehler.forward(x, particles, bias, Mehler(approximation))
     assert z.dtype == x.dtype
     rounded = case._replace(x=x.float().numpy(), dz=dz.float().numpy(), bias=bias.float().numpy())
     epsilon = torch.finfo(x.dtype).eps
     assert oracle.scaled_error(z.float().numpy(), oracle.forward(rounded), oracle.forward_scale(rounded)) < 2 * epsilon
-    gradient = mehler.backward(dz, x, *particles, GAUSSIAN, True, True, approximation)
+    gradient = mehler.backward(dz, x, particles, Mehler(approximation))
     assert gradient.dx.dtype == x.dtype
     assert gradient.dr_in.dtype == torch.float32
     want, scale = oracle.backward(rounded), oracle.backward_scale(rounded)

@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
 from pn_gpu.kernels import potentials  # noqa: E402
+from pn_gpu.kernels.room import Direct, Particles  # noqa: E402
 from pn_gpu.kernels.triton import device, gradient, launch, tiles  # noqa: E402
 from support.triton_compile import Compiled, Launch, compile_launch, launches_of  # noqa: E402
 
@@ -71,7 +72,7 @@ def launched(configuration: Configuration, call: Callable[..., Any], kernel: str
     """The launch of ``kernel`` that ``call`` makes on the architecture of ``configuration``."""
     dtype = getattr(torch, configuration.dtype)
     x = torch.empty((configuration.batch, SIZE), dtype=dtype)
-    particles = [torch.empty((SIZE, configuration.dim)) for _ in range(4)]
+    particles = Particles(*(torch.empty((SIZE, configuration.dim)) for _ in range(4)))
     played = device.Device(tiles.family_of(configuration.capability // 10), MULTIPROCESSORS)
     with pytest.MonkeyPatch.context() as patch:
         for module in (launch, gradient):
@@ -83,8 +84,8 @@ def launched(configuration: Configuration, call: Callable[..., Any], kernel: str
 
 @lru_cache
 def compiled_product(configuration: Configuration) -> tuple[Launch, Compiled]:
-    def call(x: Any, particles: list[Any], function: Any, precision: str | None) -> None:
-        launch.forward(x, *particles, torch.empty(SIZE), function, precision)
+    def call(x: Any, particles: Particles, function: Any, precision: str | None) -> None:
+        launch.forward(x, particles, torch.empty(SIZE), Direct(function, precision))
 
     found = launched(configuration, call, "product_kernel")
     return found, compile_launch(found, configuration.capability)
@@ -92,8 +93,8 @@ def compiled_product(configuration: Configuration) -> tuple[Launch, Compiled]:
 
 @lru_cache
 def compiled_gradient(configuration: Configuration) -> tuple[Launch, Compiled]:
-    def call(x: Any, particles: list[Any], function: Any, precision: str | None) -> None:
-        launch.backward(x, x, *particles, function, need_dx=False, input_precision=precision)
+    def call(x: Any, particles: Particles, function: Any, precision: str | None) -> None:
+        launch.backward(x, x, particles, Direct(function, precision), need_dx=False)
 
     strict = configuration.input_precision == "ieee"
     found = launched(configuration, call, "difference_kernel" if strict else "moment_kernel")

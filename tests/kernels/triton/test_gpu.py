@@ -11,6 +11,7 @@ pytest.importorskip("triton")
 
 from pn_gpu.kernels import potentials  # noqa: E402
 from pn_gpu.kernels import triton as room  # noqa: E402
+from pn_gpu.kernels.room import Direct, Particles  # noqa: E402
 from support import oracle  # noqa: E402
 from support.dense import Call  # noqa: E402
 
@@ -29,8 +30,8 @@ SHAPES = [(1, 1, 1), (1, 784, 10), (16, 700, 300), (33, 131, 257), (100, 784, 12
 
 def errors(call: Call, potential: str, input_precision: str | None = None) -> dict[str, float]:
     function = potentials.get(potential)
-    z = room.forward(call.x, *call.particles, call.bias, function, input_precision)
-    gradient = room.backward(call.dz, call.x, *call.particles, function, input_precision=input_precision)
+    z = room.forward(call.x, call.particles, call.bias, Direct(function, input_precision))[0]
+    gradient = room.backward(call.dz, call.x, call.particles, Direct(function, input_precision))
     return {"z": call.forward_error(z, potential)} | call.backward_errors(gradient, potential)
 
 
@@ -94,8 +95,8 @@ def test_same_bits_every_time(dtype: Any, precision: str | None) -> None:
     call = Call(oracle.random_case(100, 3000, 500, dim=3), dtype, "cuda")
 
     def run() -> list[Any]:
-        z = room.forward(call.x, *call.particles, call.bias, GAUSSIAN, precision)
-        return [z, *room.backward(call.dz, call.x, *call.particles, GAUSSIAN, input_precision=precision)]
+        z = room.forward(call.x, call.particles, call.bias, Direct(GAUSSIAN, precision))[0]
+        return [z, *room.backward(call.dz, call.x, call.particles, Direct(GAUSSIAN, precision))]
 
     first = run()
     for _ in range(5):
@@ -106,8 +107,8 @@ def test_graph_replay() -> None:
     call = Call(oracle.random_case(64, 300, 200, dim=2), torch.bfloat16, "cuda")
 
     def run() -> list[Any]:
-        z = room.forward(call.x, *call.particles, call.bias, GAUSSIAN)
-        return [z, *room.backward(call.dz, call.x, *call.particles, GAUSSIAN)]
+        z = room.forward(call.x, call.particles, call.bias, Direct(GAUSSIAN))[0]
+        return [z, *room.backward(call.dz, call.x, call.particles, Direct(GAUSSIAN))]
 
     run()  # compiles
     graph = torch.cuda.CUDAGraph()
@@ -121,14 +122,14 @@ def test_graph_replay() -> None:
 
 def test_runs_on_the_stream_of_the_caller() -> None:
     call = Call(oracle.random_case(64, 300, 200, dim=2), torch.float32, "cuda")
-    want = room.forward(call.x, *call.particles, None, GAUSSIAN, "ieee")
+    want = room.forward(call.x, call.particles, None, Direct(GAUSSIAN, "ieee"))[0]
     stream = torch.cuda.Stream()
     x = torch.zeros_like(call.x)
     torch.cuda.synchronize()
     with torch.cuda.stream(stream):
         torch.cuda._sleep(50_000_000)  # another stream would read x before it is filled
         x.copy_(call.x)
-        z = room.forward(x, *call.particles, None, GAUSSIAN, "ieee")
+        z = room.forward(x, call.particles, None, Direct(GAUSSIAN, "ieee"))[0]
     stream.synchronize()
     assert torch.equal(z, want)
 
@@ -145,15 +146,17 @@ def test_strides(layout: str) -> None:
         return a[:1].expand(a.shape)
 
     x, dz = strided(call.x), strided(call.dz)
-    want = room.backward(dz.contiguous(), x.contiguous(), *call.particles, GAUSSIAN)
-    assert all(torch.equal(a, b) for a, b in zip(room.backward(dz, x, *call.particles, GAUSSIAN), want, strict=True))
+    want = room.backward(dz.contiguous(), x.contiguous(), call.particles, Direct(GAUSSIAN))
+    assert all(
+        torch.equal(a, b) for a, b in zip(room.backward(dz, x, call.particles, Direct(GAUSSIAN)), want, strict=True)
+    )
 
 
 def test_non_finite_inputs_reach_their_outputs_and_no_others() -> None:
     call = Call(oracle.random_case(70, 131, 50, dim=2), torch.bfloat16, "cuda")
     call.x[3, 130] = float("nan")
     call.x[69, 0] = float("inf")
-    z = room.forward(call.x, *call.particles, call.bias, GAUSSIAN)
+    z = room.forward(call.x, call.particles, call.bias, Direct(GAUSSIAN))[0]
     finite = torch.isfinite(z).all(dim=1)
     assert (~finite).nonzero().flatten().tolist() == [3, 69]
 
@@ -161,13 +164,13 @@ def test_non_finite_inputs_reach_their_outputs_and_no_others() -> None:
 def test_memory_is_of_the_order_of_the_particles() -> None:
     size, batch = 16384, 128
     x = torch.randn(batch, size, device="cuda", dtype=torch.bfloat16)
-    particles = [torch.randn(size, 2, device="cuda") for _ in range(4)]
-    room.forward(x, *particles, None, GAUSSIAN)
+    particles = Particles(*(torch.randn(size, 2, device="cuda") for _ in range(4)))
+    room.forward(x, particles, None, Direct(GAUSSIAN))[0]
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    z = room.forward(x, *particles, None, GAUSSIAN)
-    room.backward(z, x, *particles, GAUSSIAN)
+    z = room.forward(x, particles, None, Direct(GAUSSIAN))[0]
+    room.backward(z, x, particles, Direct(GAUSSIAN))
     torch.cuda.synchronize()
     # A stored W would take 512 MiB.
     assert torch.cuda.max_memory_allocated() - before < 64 * 2**20
@@ -181,11 +184,11 @@ def test_more_than_2_31_elements() -> None:
     x = torch.zeros(batch, n_in, device="cuda", dtype=torch.bfloat16)
     small = Call(oracle.random_case(8, n_in, 16, dim=2), torch.bfloat16, "cuda")
     x[-8:] = small.x
-    z = room.forward(x, *small.particles, small.bias, GAUSSIAN)
+    z = room.forward(x, small.particles, small.bias, Direct(GAUSSIAN))[0]
     assert small.forward_error(z[-8:], "gaussian") <= 2 * small.dense_forward_error("gaussian")
     dz = torch.zeros(batch, 16, device="cuda", dtype=torch.bfloat16)
     dz[-8:] = small.dz
-    gradient = room.backward(dz, x, *small.particles, GAUSSIAN)
+    gradient = room.backward(dz, x, small.particles, Direct(GAUSSIAN))
     found = small.backward_errors(gradient._replace(dx=gradient.dx[-8:]), "gaussian")
     dense = small.dense_backward_errors("gaussian")
     assert {name for name, error in found.items() if error > max(3 * dense[name], FLOAT32_ERROR)} == set()

@@ -12,6 +12,7 @@ pytest.importorskip("triton")
 
 from pn_gpu.kernels import potentials  # noqa: E402
 from pn_gpu.kernels.potentials import Potential  # noqa: E402
+from pn_gpu.kernels.room import Direct, Particles  # noqa: E402
 from support import oracle  # noqa: E402
 from support.dense import Call, to_numpy  # noqa: E402
 
@@ -37,8 +38,8 @@ def room() -> Any:
 def errors(call: Call, potential: str = "gaussian", input_precision: str | None = "ieee") -> dict[str, float]:
     """Scaled errors of z and of every gradient."""
     function = potentials.get(potential)
-    z = room().forward(call.x, *call.particles, call.bias, function, input_precision)
-    gradient = room().backward(call.dz, call.x, *call.particles, function, input_precision=input_precision)
+    z = room().forward(call.x, call.particles, call.bias, Direct(function, input_precision))[0]
+    gradient = room().backward(call.dz, call.x, call.particles, Direct(function, input_precision))
     assert z.dtype == call.x.dtype
     assert gradient.dx.dtype == call.x.dtype
     assert {g.dtype for g in gradient[1:]} == {call.bias.dtype}
@@ -116,7 +117,7 @@ def test_inputs_split_over_programs(batch: int, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(launch, "_partial_sums", partial_sums)
     call = Call(oracle.random_case(batch, 700, 20, dim=2), torch.float16)
-    z = room().forward(call.x, *call.particles, call.bias, potentials.get("gaussian"))
+    z = room().forward(call.x, call.particles, call.bias, Direct(potentials.get("gaussian")))[0]
     assert parts == [2]
     assert call.forward_error(z, "gaussian") <= 2 * call.dense_forward_error("gaussian")
 
@@ -152,12 +153,12 @@ def test_strides(layout: str) -> None:
         return torch.cat((a, torch.full_like(a, float("nan"))), dim=1)[:, : a.shape[1]]
 
     x, dz = strided(call.x), strided(call.dz)
-    particles = [strided(a) if layout in ("transposed", "every other") else a for a in call.particles]
+    particles = Particles(*(strided(a) if layout in ("transposed", "every other") else a for a in call.particles))
     function = potentials.get("gaussian")
-    want = room().forward(x.contiguous(), *call.particles, None, function)
-    assert torch.equal(room().forward(x, *particles, None, function), want)
-    wanted = room().backward(dz.contiguous(), x.contiguous(), *call.particles, function)
-    found = room().backward(dz, x, *particles, function)
+    want = room().forward(x.contiguous(), call.particles, None, Direct(function))[0]
+    assert torch.equal(room().forward(x, particles, None, Direct(function))[0], want)
+    wanted = room().backward(dz.contiguous(), x.contiguous(), call.particles, Direct(function))
+    found = room().backward(dz, x, particles, Direct(function))
     assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
 
 
@@ -170,10 +171,10 @@ def test_non_finite_inputs_reach_their_outputs_and_no_others(dtype: Any, precisi
     call.x[3, 69] = value
     call.dz[2, 19] = value
     function = potentials.get("gaussian")
-    z = room().forward(call.x, *call.particles, call.bias, function, precision)
+    z = room().forward(call.x, call.particles, call.bias, Direct(function, precision))[0]
     assert (~torch.isfinite(z)).all(dim=1).tolist() == [False, False, False, True, False]
     assert torch.isfinite(z[[0, 1, 2, 4]]).all()
-    gradient = room().backward(call.dz, call.x, *call.particles, function, input_precision=precision)
+    gradient = room().backward(call.dz, call.x, call.particles, Direct(function, precision))
     assert (~torch.isfinite(gradient.dx)).all(dim=1).tolist() == [False, False, True, False, False]
     assert not torch.isfinite(gradient.dr_in[69]).any()
     assert not torch.isfinite(gradient.dv_out[19]).any()
@@ -214,7 +215,7 @@ def test_empty(batch: int, n_in: int, n_out: int) -> None:
 def test_unwanted_gradients_are_none() -> None:
     call = Call(oracle.random_case(3, 4, 5, dim=2), torch.float32)
     function = potentials.get("gaussian")
-    gradient = room().backward(call.dz, call.x, *call.particles, function, need_dx=False, need_particles=False)
+    gradient = room().backward(call.dz, call.x, call.particles, Direct(function), need_dx=False, need_particles=False)
     assert gradient[:5] == (None,) * 5
     assert np.array_equal(to_numpy(gradient.dbias), to_numpy(call.dz.sum(dim=0)))
 
@@ -222,7 +223,7 @@ def test_unwanted_gradients_are_none() -> None:
 def test_same_bits_every_time() -> None:
     call = Call(oracle.random_case(9, 150, 70, dim=3), torch.float16)
     function = potentials.get("gaussian")
-    first, second = (room().backward(call.dz, call.x, *call.particles, function) for _ in range(2))
+    first, second = (room().backward(call.dz, call.x, call.particles, Direct(function)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
@@ -233,28 +234,28 @@ def test_potential_with_its_own_triton_functions() -> None:
     lorentzian = potentials.get("lorentzian")
     own = Potential("my_own", lorentzian.value, lorentzian.derivative, triton_value=value, triton_derivative=slope)
     call = Call(oracle.random_case(3, 20, 20, dim=2), torch.float32)
-    z = room().forward(call.x, *call.particles, call.bias, own)
+    z = room().forward(call.x, call.particles, call.bias, Direct(own))[0]
     assert call.forward_error(z, "lorentzian") < FLOAT32_ERROR
 
 
 def test_potential_without_triton_functions() -> None:
     call = Call(oracle.random_case(1, 2, 3, dim=2), torch.float32)
     with pytest.raises(ValueError, match="'mine' has no Triton functions"):
-        room().forward(call.x, *call.particles, None, Potential("mine", np.exp, np.exp))
+        room().forward(call.x, call.particles, None, Direct(Potential("mine", np.exp, np.exp)))[0]
 
 
 def test_wrong_input_precision() -> None:
     call = Call(oracle.random_case(1, 2, 3, dim=2), torch.float32)
     with pytest.raises(ValueError, match="input_precision: got 'fp8'"):
-        room().forward(call.x, *call.particles, None, potentials.get("gaussian"), "fp8")
+        room().forward(call.x, call.particles, None, Direct(potentials.get("gaussian"), "fp8"))[0]
 
 
 def test_wrong_dtypes() -> None:
     call = Call(oracle.random_case(1, 2, 3, dim=2), torch.float32)
     with pytest.raises(TypeError, match=r"r_in: got dtype torch\.float32"):
-        room().forward(call.x.double(), *call.particles, None, potentials.get("gaussian"))
+        room().forward(call.x.double(), call.particles, None, Direct(potentials.get("gaussian")))[0]
     with pytest.raises(TypeError, match=r"x: got dtype torch\.int32"):
-        room().forward(call.x.int(), *call.particles, None, potentials.get("gaussian"))
+        room().forward(call.x.int(), call.particles, None, Direct(potentials.get("gaussian")))[0]
 
 
 @pytest.mark.parametrize(("setting", "arithmetic"), [("highest", "float32"), ("high", "halves"), ("medium", "tf32")])

@@ -10,7 +10,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import TypeVar
@@ -18,27 +18,60 @@ from typing import TypeVar
 import numpy as np
 from threadpoolctl import LibController, ThreadpoolController
 
-from pn_gpu.kernels.numpy.tiles import BLAS_SERIAL_WORK, GROUPS_PER_THREAD, SERIAL_WORK, even_slices
+from pn_gpu.kernels.host.slices import even_slices
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
+_own = threading.local()
 
-@cache
+# Multiply-adds below which a call stays on its own thread: handing work to the pool takes about 0.1 ms.
+SERIAL_WORK = 2**25
+
+# Multiply-adds below which OpenBLAS stays on one thread by itself; setting its threads takes about 10 us.
+BLAS_SERIAL_WORK = 2**18
+
+# Groups of tiles for each thread: more of them even out the load, and every group has its own column sums.
+GROUPS_PER_THREAD = 4
+
+
 def num_threads() -> int:
-    """Threads for the tile loops: ``PN_GPU_NUM_THREADS``, else the CPUs this process may use.
+    """Threads for the tile loops: ``PN_GPU_NUM_THREADS``, else the CPUs this process may use; less within `at_most`.
 
     Raises
     ------
     ValueError
         If the variable is set to anything but a whole number of at least 1.
     """
+    limit = getattr(_own, "limit", None)
+    return most_threads() if limit is None else min(limit, most_threads())
+
+
+@cache
+def most_threads() -> int:
+    """Threads of the pool and the caller's; raises what `num_threads` raises."""
     setting = os.environ.get("PN_GPU_NUM_THREADS")
     if setting is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if not setting.isdecimal() or int(setting) < 1:
         raise ValueError(f"PN_GPU_NUM_THREADS: got {setting!r}, want a whole number of at least 1")
     return int(setting)
+
+
+class at_most:
+    """Calls from this thread within the block take no more threads: ``with at_most(count): ...``."""
+
+    __slots__ = ("_before", "_count")
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __enter__(self) -> None:
+        self._before = getattr(_own, "limit", None)
+        _own.limit = self._count
+
+    def __exit__(self, *error: object) -> None:
+        _own.limit = self._before
 
 
 def share_out(length: int, tile: int, work: int) -> list[list[slice]]:
@@ -80,7 +113,7 @@ def parallel_map(function: Callable[[Task], Result], tasks: Sequence[Task], work
                 results[position] = function(task)
 
     with nullcontext() if work < BLAS_SERIAL_WORK or len(tasks) < 2 else _blas.single_threaded():
-        helpers = [_pool().submit(work_off) for _ in range(min(num_threads(), len(tasks)) - 1)]
+        helpers = _start(work_off, min(num_threads(), len(tasks)) - 1)
         try:
             work_off()
         finally:
@@ -90,9 +123,19 @@ def parallel_map(function: Callable[[Task], Result], tasks: Sequence[Task], work
     return [results[position] for position in range(len(tasks))]
 
 
+def _start(function: Callable[[], None], count: int) -> list[Future[None]]:
+    """The function on so many threads of the pool; none once the interpreter ends, which refuses new work."""
+    try:
+        return [_pool().submit(function) for _ in range(count)]
+    except RuntimeError:
+        if threading.main_thread().is_alive():
+            raise
+        return []
+
+
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(num_threads() - 1, thread_name_prefix="pn_gpu", initializer=_limit_openmp)
+    return ThreadPoolExecutor(most_threads() - 1, thread_name_prefix="pn_gpu", initializer=_limit_openmp)
 
 
 def _limit_openmp() -> None:
