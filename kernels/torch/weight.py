@@ -37,21 +37,20 @@ def _backward(
     dw: Tensor, r_in: Tensor, v_in: Tensor, r_out: Tensor, v_out: Tensor, potential: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     pairwise = potentials.get(potential)
-    gradients = tuple(torch.zeros_like(t) for t in (r_in, v_in, r_out, v_out))
-    dr_in, dv_in, dr_out, dv_out = gradients
+    dr_in, dv_in, dr_out, dv_out = (torch.zeros_like(t) for t in (r_in, v_in, r_out, v_out))
     for rows in _row_blocks(dw):
         particles = Particles(r_in[rows], v_in[rows], r_out, v_out)
         of_rows = _dense_weight_backward(dw[rows], particles, pairwise)
         for total, part in zip((dr_in[rows], dv_in[rows], dr_out, dv_out), of_rows, strict=True):
             total += part
-    return gradients
+    return dr_in, dv_in, dr_out, dv_out
 
 
 @_backward.register_fake
 def _(
     dw: Tensor, r_in: Tensor, v_in: Tensor, r_out: Tensor, v_out: Tensor, potential: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return tuple(torch.empty_like(t) for t in (r_in, v_in, r_out, v_out))
+    return torch.empty_like(r_in), torch.empty_like(v_in), torch.empty_like(r_out), torch.empty_like(v_out)
 
 
 def _row_blocks(w: Tensor) -> Iterator[slice]:

@@ -8,7 +8,7 @@ it have the node set between them split alike, so that nothing is exchanged ther
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -114,7 +114,7 @@ class ColwiseParticleParallel(_ParticleParallel):
     def compute(self, layer: ParticleLinear, x: DTensor, mesh: DeviceMesh) -> DTensor:
         r_in, v_in, r_out, v_out = layer._operands()
         particles = Particles(_whole(r_in), _whole(v_in), _part(r_out, 0), _part(v_out, 0))
-        bias = None if layer.bias is None else _part(layer.bias, 0)
+        bias = None if layer.bias is None else _part(cast(DTensor, layer.bias), 0)
         return _distributed(layer._compute(_whole(x), particles, bias), mesh, Shard(-1), layer.out_features)
 
 
@@ -153,7 +153,11 @@ class RowwiseParticleParallel(_ParticleParallel):
         particles = Particles(_part(r_in, 0), _part(v_in, 0), _whole(r_out), _whole(v_out))
         share = layer._compute(_part(x, -1), particles, None)
         z = _distributed(share, mesh, Partial(), layer.out_features).redistribute(placements=[self.output_layouts])
-        return z if layer.bias is None else z + layer.bias.redistribute(placements=[Replicate()]).to(z.dtype)
+        if layer.bias is None:
+            return z
+        # Even where it is whole already: its gradient, of which each process knows a share, is summed on the way back.
+        bias = cast(DTensor, layer.bias).redistribute(placements=[Replicate()])
+        return cast(DTensor, z + bias.to(z.dtype))
 
 
 def _whole(t: DTensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch.fx import Proxy
 
@@ -20,7 +20,7 @@ def trace_layer(layer: ParticleLinear, x: Proxy) -> Proxy:
     ValueError
         If the layer is the root and has an ``input_precision``, which the operator does not take.
     """
-    tracer = x.tracer
+    tracer: Any = x.tracer
     if layer is not tracer.root:
         return tracer.create_proxy("call_module", tracer.path_of_module(layer), (x,), {})
     if layer.input_precision is not None:
