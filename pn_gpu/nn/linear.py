@@ -23,6 +23,7 @@ from pn_gpu.nn.checks import check_fit, check_node_set
 from pn_gpu.nn.particles import Particles, fill, keep_float32, parameter_dtype
 from pn_gpu.nn.tracing import trace_layer
 from pn_gpu.nn.weight import ComputedWeight
+from pn_gpu.operator import is_never_fast
 from pn_gpu.planning import MethodPlanner
 
 if TYPE_CHECKING:
@@ -180,8 +181,11 @@ class ParticleLinear(nn.Module):
 
     def _how(self, x: Tensor, particles: LayerParticles) -> How:
         """How to compute this call: by the plan, unless every weight is wanted or the particles cannot be read."""
-        direct = Direct(potentials.get(self.potential), self.input_precision)
-        if self.planner.method == "direct" or not can_read(x, *particles):
+        potential, method = potentials.get(self.potential), self.planner.method
+        direct = Direct(potential, self.input_precision)
+        if method == "direct" or (method == "auto" and is_never_fast(particles, potential)):
+            return direct
+        if not can_read(x, *particles):
             return direct
         plan = self.planner.plan(math.prod(x.shape[:-1]), *(p.detach() for p in particles))
         return direct if plan.approximation is None else Mehler(plan.approximation)
