@@ -29,10 +29,8 @@ import pn_gpu as pn
 from bench.table1_report import write_report
 from bench.table1_results import KEY_COLUMNS, Result, append_result, read_results, versions
 from pn_gpu.data import Dataset, load
-from pn_gpu.model.network import Network
+from pn_gpu.networks.network import Network
 from pn_gpu.training.recipes import RECIPES, get_recipe
-
-HELP = "the paper's Table 1: accuracy by topology, dimension and recipe, and the perceptrons'"
 
 HIDDEN = ((), (16,), (32,), (64,), (128,), (256,), (512,), (64, 32), (128, 64), (256, 128))
 RESULTS = Path(__file__).parent / "results"

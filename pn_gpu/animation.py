@@ -11,7 +11,7 @@ from pn_gpu.backends import to_numpy
 from pn_gpu.checks import check_integer
 from pn_gpu.files import replacing
 from pn_gpu.model.parameters import ParameterVector
-from pn_gpu.model.particle_network import ParticleNetwork
+from pn_gpu.networks.particle_network import ParticleNetwork
 from pn_gpu.particle_view import ParticleView
 from pn_gpu.training.callbacks import Callback
 
@@ -23,7 +23,7 @@ except ImportError as error:
     raise ImportError("animations need matplotlib, which is not installed; want: pip install 'pn-gpu[plot]'") from error
 
 if TYPE_CHECKING:
-    from pn_gpu.training.loop import TrainingRun
+    from pn_gpu.training.run import TrainingRun
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from pn_gpu.checks import check_choice, check_flag, check_integer
-from pn_gpu.model.dense_network import DenseNetwork
-from pn_gpu.model.network import DTYPES, Network
+from pn_gpu.model.model import DTYPES, Model
 from pn_gpu.model.node_models import get_node_model
-from pn_gpu.model.particle_network import ParticleNetwork
-from pn_gpu.storage import METADATA_KEY, network_metadata
+from pn_gpu.networks.dense_network import DenseNetwork
+from pn_gpu.networks.particle_network import ParticleNetwork
+from pn_gpu.storage import METADATA_KEY, metadata_text
 from pn_gpu.training.optimizers import SGD, Adagrad, Adam, Optimizer, RMSProp, Rprop
 from pn_gpu.workspace import backward_elements, forward_elements, kept_elements
 
@@ -199,7 +199,7 @@ def _check(sizes: Sequence[int], batch_size: int, dtype: str) -> Sequence[int]:
 
 
 def _footprint(
-    small: Network,
+    small: Model,
     sizes: Sequence[int],
     shapes: Shapes,
     batch_size: int,
@@ -260,11 +260,11 @@ def get_optimizer(optimizer: str | Optimizer) -> Optimizer:
     return OPTIMIZERS[check_choice("optimizer", optimizer, OPTIMIZERS)]
 
 
-def _file_size(small: Network, sizes: Sequence[int], shapes: Shapes, width: int) -> int:
+def _file_size(small: Model, sizes: Sequence[int], shapes: Shapes, width: int) -> int:
     """A safetensors file: 8 bytes, a JSON header filled up to a multiple of 8 bytes, and the numbers."""
-    metadata = network_metadata(small)
+    metadata = small.metadata()
     metadata["architecture"] = metadata["architecture"] | {"sizes": list(sizes)}
-    header: dict[str, Any] = {"__metadata__": {METADATA_KEY: json.dumps(metadata, sort_keys=True)}}
+    header: dict[str, Any] = {"__metadata__": {METADATA_KEY: metadata_text(metadata)}}
     offset = 0
     for name in sorted(shapes):
         size = math.prod(shapes[name]) * width

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pn_gpu.backends import to_numpy
-from pn_gpu.model.particle_network import ParticleNetwork
+from pn_gpu.networks.particle_network import ParticleNetwork
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Axes = Any
@@ -108,7 +108,7 @@ class ParticleView:
 
 def _node_set_labels(network: ParticleNetwork) -> list[str]:
     if not network.shared:
-        return [f"layer {layer.index} {side}" for layer in network.layers_in_order for side in ("inputs", "outputs")]
+        return [f"layer {layer.index} {side}" for layer in network.connections for side in ("inputs", "outputs")]
     last = len(network.sizes) - 1
     hidden = ["hidden"] if last == 2 else [f"hidden {index}" for index in range(1, last)]
     return ["inputs", *hidden, "outputs"]

@@ -16,8 +16,8 @@ from pn_gpu.backends import to_numpy
 from pn_gpu.checks import check_choice, check_integer
 from pn_gpu.files import replacing
 from pn_gpu.model.layers import ParticleLayer
-from pn_gpu.model.network import Network
-from pn_gpu.model.particle_network import ParticleNetwork
+from pn_gpu.networks.network import Network
+from pn_gpu.networks.particle_network import ParticleNetwork
 from pn_gpu.operator import dense_weight
 from pn_gpu.particle_view import COLOURS, ParticleView, evenly, new_figure
 from pn_gpu.training.history import History
@@ -85,7 +85,7 @@ def weights(network: Network, layer: int = 0, ax: Axes | None = None, path: Path
     -------
     Axes
     """
-    check_integer("layer", layer, low=0, high=len(network.layers_in_order) - 1)
+    check_integer("layer", layer, low=0, high=len(network.connections) - 1)
     num_in, num_out = network.sizes[layer], network.sizes[layer + 1]
     rows, columns = evenly(num_in, MAX_WEIGHT_NODES), evenly(num_out, MAX_WEIGHT_NODES)
     w = _weight(network, layer, rows, columns)
@@ -137,7 +137,7 @@ def receptive_fields(
     ValueError
         If the inputs of the layer are no images of that shape.
     """
-    check_integer("layer", layer, low=0, high=len(network.layers_in_order) - 1)
+    check_integer("layer", layer, low=0, high=len(network.connections) - 1)
     num_in, num_out = network.sizes[layer], network.sizes[layer + 1]
     shape = _image_shape(image_shape, num_in)
     count = min(check_integer("count", count, low=1), num_out)
@@ -237,7 +237,7 @@ def summary(network: Network, history: History, path: Path_ | None = None) -> An
 
 def _weight(network: Network, layer: int, rows: Array, columns: Array) -> Array:
     """The chosen rows and columns of a layer's weight matrix; of a particle layer no others are computed."""
-    connection = network.layers_in_order[layer]
+    connection = network.connections[layer]
     if isinstance(connection, ParticleLayer):
         r_in, v_in, r_out, v_out = (to_numpy(array) for array in connection.particles(network.parameters))
         return to_numpy(dense_weight(r_in[rows], v_in[rows], r_out[columns], v_out[columns], connection.potential))

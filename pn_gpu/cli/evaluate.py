@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from pn_gpu.cli.data_options import add_data_arguments, load_data
-from pn_gpu.storage import load
+from pn_gpu.networks.files import load
 
 HELP = "test a saved network on data"
 DESCRIPTION = """\

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from pn_gpu.footprint import OPTIMIZERS, Footprint, dense_footprint, particle_footprint
-from pn_gpu.model.network import DTYPES
+from pn_gpu.model.model import DTYPES
 
 HELP = "memory of a network, beside the dense network of its shape"
 DESCRIPTION = """\

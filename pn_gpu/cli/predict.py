@@ -11,7 +11,7 @@ import numpy as np
 from pn_gpu.backends import to_numpy
 from pn_gpu.data import load_inputs
 from pn_gpu.files import replacing
-from pn_gpu.storage import load
+from pn_gpu.networks.files import load
 
 HELP = "predict labels, probabilities or values for new inputs"
 DESCRIPTION = """\

@@ -12,15 +12,15 @@ from pn_gpu.data import Dataset
 from pn_gpu.kernels import potentials
 from pn_gpu.model.activations import ACTIVATIONS
 from pn_gpu.model.counts import count_dense_parameters
-from pn_gpu.model.dense_network import DenseNetwork
-from pn_gpu.model.network import Network
-from pn_gpu.model.particle_network import ParticleNetwork
+from pn_gpu.networks.dense_network import DenseNetwork
+from pn_gpu.networks.network import Network
+from pn_gpu.networks.particle_network import ParticleNetwork
 from pn_gpu.planning.plan import METHODS
 from pn_gpu.training.callbacks import Callback, EarlyStopping
 from pn_gpu.training.distributed import SingleProcess, processes_of_environment
 from pn_gpu.training.history import History
-from pn_gpu.training.loop import TrainingRun
 from pn_gpu.training.recipes import RECIPES, get_recipe
+from pn_gpu.training.run import TrainingRun
 
 if TYPE_CHECKING:
     from pn_gpu.animation import ParticleRecorder

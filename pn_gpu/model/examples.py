@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import array_api_compat as compat
 import numpy as np
 
 from pn_gpu.backends import to_numpy
 from pn_gpu.kernels.namespace import namespace_of
-
-if TYPE_CHECKING:
-    from pn_gpu.model.network import Network
+from pn_gpu.model.model import Model
 
 Array = Any
+
+
+def as_inputs(x: Array, network: Model) -> Array:
+    """``x`` checked, [B, N] on the network's backend and in its dtype; raises as `check_inputs`."""
+    return network.backend.asarray(check_inputs(x, network.sizes[0], network.dtype), network.dtype)
+
+
+def as_targets(y: Array, count: int, network: Model) -> Array:
+    """``y`` checked, labels [B] or targets [B, M] on the network's backend; raises as `check_targets`."""
+    return network.backend.asarray(check_targets(y, count, network))
 
 
 def check_inputs(x: Array, width: int, dtype: str) -> Array:
@@ -35,7 +43,7 @@ def check_inputs(x: Array, width: int, dtype: str) -> Array:
     return x if x.dtype == wanted else xp.astype(x, wanted)
 
 
-def check_targets(y: Array, count: int, network: Network) -> Array:
+def check_targets(y: Array, count: int, network: Model) -> Array:
     """``y`` as labels [B] (int64) or targets [B, M] (the network's dtype) that fit the network's loss.
 
     Raises
@@ -77,7 +85,7 @@ def _check_labels(y: Array, num_classes: int) -> Array:
     return xp.astype(labels, xp.int64)
 
 
-def as_batch_targets(targets: Array, network: Network) -> Array:
+def as_batch_targets(targets: Array, network: Model) -> Array:
     """Checked labels [B] as one-hot rows [B, M]; targets [B, M] as they are."""
     if targets.ndim == 2:
         return targets

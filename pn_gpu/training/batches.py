@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import array_api_compat as compat
 import numpy as np
 
-from pn_gpu.model.examples import as_batch_targets, check_inputs, check_targets
-
-if TYPE_CHECKING:
-    from pn_gpu.model.network import Network
+from pn_gpu.model.examples import as_batch_targets, as_inputs, as_targets
+from pn_gpu.model.model import Model
 
 Array = Any
 
@@ -33,7 +31,7 @@ class ArrayBatches:
 
     def __init__(
         self,
-        network: Network,
+        network: Model,
         x: Array,
         y: Array,
         batch_size: int,
@@ -41,16 +39,14 @@ class ArrayBatches:
         part: int = 0,
         num_parts: int = 1,
     ) -> None:
-        checked = check_inputs(x, network.sizes[0], network.dtype)
-        if checked.shape[0] == 0:
-            raise ValueError("x: got no examples, want at least one")
-        targets = check_targets(y, checked.shape[0], network)
         self._network = network
-        self._x = network.backend.asarray(checked, network.dtype)
-        self._y = network.backend.asarray(targets)
+        self._x = as_inputs(x, network)
+        if self._x.shape[0] == 0:
+            raise ValueError("x: got no examples, want at least one")
+        self._y = as_targets(y, self._x.shape[0], network)
         self._size, self._shuffle = batch_size, shuffle
         self._part, self._num_parts = part, num_parts
-        self.num_examples: int | None = checked.shape[0]
+        self.num_examples: int | None = self._x.shape[0]
 
     def __len__(self) -> int:
         assert self.num_examples is not None
@@ -77,7 +73,7 @@ class IterableBatches:
 
     num_examples: int | None = None
 
-    def __init__(self, network: Network, batches: Iterable[Any]) -> None:
+    def __init__(self, network: Model, batches: Iterable[Any]) -> None:
         self._network = network
         self._batches = batches
         self._seen_any = False
@@ -97,16 +93,12 @@ class IterableBatches:
         for batch in self._batches:
             if not isinstance(batch, tuple | list) or len(batch) != 2:
                 raise TypeError(f"x: got a batch of type {type(batch).__name__}, want (x, y) pairs")
-            x = check_inputs(batch[0], network.sizes[0], network.dtype)
-            y = network.backend.asarray(check_targets(batch[1], x.shape[0], network))
+            x = as_inputs(batch[0], network)
+            y = as_targets(batch[1], x.shape[0], network)
             if x.shape[0] == 0:
                 continue
             empty = False
-            yield (
-                network.backend.asarray(x, network.dtype),
-                as_batch_targets(y, network),
-                x.shape[0],
-            )
+            yield x, as_batch_targets(y, network), x.shape[0]
         if empty:
             again = "; a generator can be gone through only once: give a list or a DataLoader" if self._seen_any else ""
             raise ValueError(f"x: the iterable yielded no examples in this epoch{again}")
@@ -117,7 +109,7 @@ Batches = ArrayBatches | IterableBatches
 
 
 def make_batches(
-    network: Network, x: Any, y: Any, batch_size: int, shuffle: bool, part: int = 0, num_parts: int = 1
+    network: Model, x: Any, y: Any, batch_size: int, shuffle: bool, part: int = 0, num_parts: int = 1
 ) -> Batches:
     """Batches of arrays x and y, or of an iterable x of (x, y) pairs."""
     if y is not None:

@@ -3,36 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pn_gpu.backends import to_numpy
 from pn_gpu.checks import check_choice, check_flag, check_integer, check_number
-
-if TYPE_CHECKING:
-    from pn_gpu.training.loop import TrainingRun
-
-
-class Callback:
-    """Base of callbacks: override what is of interest. ``run.network``, ``run.history`` and ``run.stop(reason)`` serve.
-
-    A plain function of the run may stand for a callback; it is called at the end of every epoch.
-    """
-
-    def on_train_begin(self, run: TrainingRun) -> None:
-        """Before the first epoch (of a resumed run too)."""
-
-    def on_epoch_end(self, run: TrainingRun) -> None:
-        """After every epoch's measurements, before its checkpoint."""
-
-    def on_train_end(self, run: TrainingRun) -> None:
-        """After the last epoch, also of an interrupted run."""
-
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold to resume this callback: numbers, strings and NumPy arrays."""
-        return {}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Take up what `state` gave."""
+from pn_gpu.training.run import Callback, TrainingRun
 
 
 class FunctionCallback(Callback):

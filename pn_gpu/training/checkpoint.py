@@ -6,15 +6,13 @@ A checkpoint is a saved network with more in it, so `pn_gpu.load` reads it too.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from pn_gpu.backends import to_numpy
-from pn_gpu.storage import read_file, save_network
-
-if TYPE_CHECKING:
-    from pn_gpu.training.loop import TrainingRun
+from pn_gpu.storage import read_file, write_file
+from pn_gpu.training.run import TrainingRun
 
 _TRAINING = "training"
 
@@ -37,7 +35,8 @@ def save_checkpoint(run: TrainingRun, path: str | os.PathLike[str]) -> None:
         "random_state": run.rng.bit_generator.state,
         "callbacks": callbacks,
     }
-    save_network(run.network, path, tensors, {_TRAINING: training})
+    network = run.network
+    write_file(path, network.parameters.to_numpy() | tensors, network.metadata() | {_TRAINING: training})
 
 
 def restore_checkpoint(run: TrainingRun, path: str | os.PathLike[str]) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from pn_gpu.model.examples import as_batch_targets, batch_slices
+from pn_gpu.model.model import Model
 from pn_gpu.training.distributed import SingleProcess
-
-if TYPE_CHECKING:
-    from pn_gpu.model.network import Network
+from pn_gpu.training.passes import forward_pass, output_loss
 
 Array = Any
 
@@ -17,7 +17,7 @@ Array = Any
 class Accumulator:
     """Means over examples of the loss and, for a classifier, of right answers."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Model) -> None:
         self._network = network
         self._loss: Array = 0.0
         self._correct: Array = 0.0
@@ -45,3 +45,13 @@ class Accumulator:
         loss, correct, count = (processes or SingleProcess()).sum(sums)
         means = {"loss": float(loss / count)}
         return means | {"accuracy": float(correct / count)} if self._network.is_classifier else means
+
+
+def evaluate(network: Model, inputs: Array, targets: Array, batch_size: int = 1024) -> dict[str, float]:
+    """What `Accumulator.result` says of checked examples on the network's backend, a batch at a time."""
+    metrics = Accumulator(network)
+    for rows in batch_slices(inputs.shape[0], batch_size):
+        batch = as_batch_targets(targets[rows, ...], network)
+        output = forward_pass(network, inputs[rows, ...])[-1]
+        metrics.add(output_loss(network, output, batch), output.y, batch)
+    return metrics.result()

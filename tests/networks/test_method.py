@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import pn_gpu as pn
-from pn_gpu.model.passes import batch_gradient
+from pn_gpu.training.passes import batch_gradient
 
 RNG = np.random.default_rng(4)
 X = RNG.standard_normal((60, 300)).astype(np.float32)
@@ -22,7 +22,7 @@ def fit(network, **options):
 def test_wide_layers_take_the_method_and_narrow_ones_do_not():
     network = make(method="mehler")
     network.forward(X)
-    wide, narrow = (layer.planner.current for layer in network.layers_in_order)
+    wide, narrow = (layer.planner.current for layer in network.connections)
     assert wide.method == "mehler"
     assert narrow.method == "direct"  # 280 x 3: more work than the weights themselves
     assert make(method="auto").forward(X).shape == (60, 3)
@@ -31,7 +31,7 @@ def test_wide_layers_take_the_method_and_narrow_ones_do_not():
 def test_training_follows_the_exact_one():
     networks = {method: make(method=method) for method in ("direct", "mehler")}
     histories = {method: fit(network) for method, network in networks.items()}
-    assert networks["mehler"].layers_in_order[0].planner.current.method == "mehler"
+    assert networks["mehler"].connections[0].planner.current.method == "mehler"
     # rtol 1e-3 of the weights: the losses part by about as much over twelve steps.
     np.testing.assert_allclose(histories["mehler"]["loss"], histories["direct"]["loss"], rtol=2e-2)
     assert histories["mehler"]["loss"] != histories["direct"]["loss"]
@@ -41,7 +41,7 @@ def test_gradient_is_that_of_the_planned_forward():
     network = make(method="mehler", rtol=1e-2, dtype="float64", activation="tanh")
     x, one_hot = X[:5].astype(float), np.eye(3)[LABELS[:5]]
     _, gradient, _ = batch_gradient(network, x, one_hot)
-    plans = [layer.planner.current for layer in network.layers_in_order]
+    plans = [layer.planner.current for layer in network.connections]
     flat = network.parameters.flat.copy()
     rng = np.random.default_rng(0)
     for _ in range(5):
@@ -49,7 +49,7 @@ def test_gradient_is_that_of_the_planned_forward():
         values = []
         for step in (1e-6, -1e-6):
             network.parameters.flat[:] = flat + step * direction
-            for layer, plan in zip(network.layers_in_order, plans, strict=True):
+            for layer, plan in zip(network.connections, plans, strict=True):
                 layer.planner.current, layer.planner._left = plan, 10  # centre, rotation and index set are held
             values.append(float(batch_gradient(network, x, one_hot)[0]))
         slope = (values[0] - values[1]) / 2e-6
@@ -71,7 +71,7 @@ def test_copies_plan_for_themselves(tmp_path):
     network = make(method="mehler")
     network.forward(X)
     other = network.to(dtype="float64")
-    assert other.layers_in_order[0].planner is not network.layers_in_order[0].planner
+    assert other.connections[0].planner is not network.connections[0].planner
     network.save(tmp_path / "net")
     assert pn.load(tmp_path / "net", backend="numpy").method == "mehler"
 

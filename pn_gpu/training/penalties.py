@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pn_gpu.checks import check_number
+from pn_gpu.model.model import Model
 from pn_gpu.model.parameters import ParameterVector
 from pn_gpu.operator import particle_linear, particle_linear_backward
-
-if TYPE_CHECKING:
-    from pn_gpu.model.network import Network
 
 Array = Any
 
@@ -19,7 +17,7 @@ class Penalty(ABC):
     """A term of the loss that depends on the parameters alone."""
 
     @abstractmethod
-    def add(self, network: Network, gradient: ParameterVector) -> Array:
+    def add(self, network: Model, gradient: ParameterVector) -> Array:
         """Add the term's gradient to ``gradient`` and return its value, a scalar array."""
 
 
@@ -49,7 +47,7 @@ class L2(Penalty):
             "weight": check_number("weights", weights, low=0),
         }
 
-    def add(self, network: Network, gradient: ParameterVector) -> Array:
+    def add(self, network: Model, gradient: ParameterVector) -> Array:
         xp = network.backend.xp
         total = network.backend.zeros((), network.dtype)
         for name, value in network.parameters.items():
@@ -79,7 +77,7 @@ class Repulsion(Penalty):
     def __init__(self, strength: float) -> None:
         self.strength = check_number("strength", strength, low=0)
 
-    def add(self, network: Network, gradient: ParameterVector) -> Array:
+    def add(self, network: Model, gradient: ParameterVector) -> Array:
         xp = network.backend.xp
         total = network.backend.zeros((), network.dtype)
         for index, group in enumerate(network.parameters.particles):

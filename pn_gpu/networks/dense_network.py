@@ -11,7 +11,7 @@ import numpy as np
 from pn_gpu.backends import Backend
 from pn_gpu.checks import check_integer
 from pn_gpu.model.layers import DenseLayer, Layer
-from pn_gpu.model.network import Network
+from pn_gpu.networks.network import Network
 
 
 class DenseNetwork(Network):
@@ -51,14 +51,14 @@ class DenseNetwork(Network):
             backend=backend,
             dtype=dtype,
         )
-        self.layers_in_order = self._make_layers()
+        self.connections = self._make_connections()
         rng = np.random.default_rng(None if seed is None else check_integer("seed", seed, low=0))
         values: dict[str, np.ndarray[Any, Any]] = {}
-        for layer in self.layers_in_order:
+        for layer in self.connections:
             values |= layer.initialise(rng)
         self._set_parameters(values)
 
-    def _make_layers(self) -> tuple[Layer, ...]:
+    def _make_connections(self) -> tuple[Layer, ...]:
         return tuple(
             DenseLayer(index, num_in, num_out, self._activations[index])
             for index, (num_in, num_out) in enumerate(pairwise(self.sizes))

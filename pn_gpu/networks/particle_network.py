@@ -10,11 +10,11 @@ import numpy as np
 from pn_gpu.backends import Backend
 from pn_gpu.checks import check_flag, check_integer
 from pn_gpu.kernels import potentials
-from pn_gpu.model.dense_network import DenseNetwork
 from pn_gpu.model.layers import Layer, ParticleLayer
-from pn_gpu.model.network import Network
 from pn_gpu.model.node_models import get_node_model
 from pn_gpu.model.parameters import ParameterGroup
+from pn_gpu.networks.dense_network import DenseNetwork
+from pn_gpu.networks.network import Network
 from pn_gpu.operator import dense_weight
 from pn_gpu.planning import MethodPlanner
 from pn_gpu.planning.plan import check_method
@@ -102,20 +102,20 @@ class ParticleNetwork(Network):
         self.potential = potentials.get(potentials.get(potential).name).name
         check_method(method, rtol)
         self.method, self.rtol = method, float(rtol)
-        self.layers_in_order = self._make_layers()
+        self.connections = self._make_connections()
         rng = np.random.default_rng(None if seed is None else check_integer("seed", seed, low=0))
         values: dict[str, np.ndarray[Any, Any]] = {}
         for index, (num, is_output) in enumerate(self._node_sets()):
             for name, value in self.model.initialise(rng, num, self.dim, is_output).items():
                 values[f"particles.{index}.{name}"] = value
-        for layer in self.layers_in_order:
+        for layer in self.connections:
             values |= layer.initialise(rng)
         self._set_parameters(values)
 
-    def _make_layers(self) -> tuple[Layer, ...]:
-        return tuple(self._layer(index) for index in range(len(self.sizes) - 1))
+    def _make_connections(self) -> tuple[Layer, ...]:
+        return tuple(self._connection(index) for index in range(len(self.sizes) - 1))
 
-    def _layer(self, index: int) -> ParticleLayer:
+    def _connection(self, index: int) -> ParticleLayer:
         input_set, output_set = (index, index + 1) if self.shared else (2 * index, 2 * index + 1)
         return ParticleLayer(
             index,
@@ -137,7 +137,7 @@ class ParticleNetwork(Network):
             return [(num, index > 0) for index, num in enumerate(self.sizes)]
         return [
             (num, is_output)
-            for layer in self.layers_in_order
+            for layer in self.connections
             for num, is_output in ((layer.num_in, False), (layer.num_out, True))
         ]
 
@@ -151,14 +151,14 @@ class ParticleNetwork(Network):
 
     def weight(self, index: int) -> Any:
         """The implicit weight matrix [N, M] of one layer, stored whole: for plots and export."""
-        layer = self.layers_in_order[check_integer("index", index, low=0, high=len(self.layers_in_order) - 1)]
+        layer = self.connections[check_integer("index", index, low=0, high=len(self.connections) - 1)]
         assert isinstance(layer, ParticleLayer)
         return dense_weight(*layer.particles(self.parameters), self.potential)
 
     def to_dense(self) -> DenseNetwork:
         """A `DenseNetwork` that computes the same function with stored weights: O(N M) memory per layer."""
         dense = DenseNetwork(**self._common_architecture(), backend=self.backend, dtype=self.dtype, seed=0)
-        for index, layer in enumerate(self.layers_in_order):
+        for index, layer in enumerate(self.connections):
             dense.parameters[f"{layer.prefix}.weight"] = self.weight(index)
             dense.parameters[f"{layer.prefix}.bias"] = self.parameters[f"{layer.prefix}.bias"]
         return dense

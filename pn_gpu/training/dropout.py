@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from pn_gpu.model.network import Network
+from pn_gpu.model.model import Model
 
 
-def dropout_masks(network: Network, batch: int, rng: np.random.Generator | None) -> list[Any]:
+def dropout_masks(network: Model, batch: int, rng: np.random.Generator | None) -> list[Any]:
     """A factor [batch, M] for every layer's activations, 0 or 1 / (1 - p); None where nothing is dropped.
 
     The masks are drawn on the host, so that one seed drops the same activations on every backend.
     """
-    num_layers = len(network.layers_in_order)
+    num_layers = len(network.connections)
     if rng is None or network.dropout == 0:
         return [None] * num_layers
     keep = 1 - network.dropout

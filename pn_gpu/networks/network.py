@@ -1,4 +1,4 @@
-"""What every network of layers can do: forward, loss and gradient, prediction, training, saving.
+"""What every network can do: forward, loss and gradient, prediction, training, saving.
 
 Written once against the array API standard, so NumPy, CuPy and torch arrays run the same code.
 """
@@ -7,115 +7,29 @@ from __future__ import annotations
 
 import copy
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import array_api_compat as compat
 import numpy as np
 
 from pn_gpu.backends import Backend, get_backend, to_numpy
-from pn_gpu.checks import check_choice, check_integer, check_number
+from pn_gpu.checks import check_choice, check_integer
 from pn_gpu.kernels.namespace import namespace_of
-from pn_gpu.model.activations import Activation, get_activation
-from pn_gpu.model.examples import as_batch_targets, batch_slices, check_inputs, check_targets
-from pn_gpu.model.layers import Layer
-from pn_gpu.model.losses import DEFAULT_LOSS, Loss, get_loss
-from pn_gpu.model.parameters import Layout, ParameterGroup, ParameterVector
-from pn_gpu.model.passes import batch_gradient, forward_pass, output_loss
-
-if TYPE_CHECKING:
-    from pn_gpu.training.history import History
+from pn_gpu.model.examples import as_batch_targets, as_inputs, as_targets, batch_slices
+from pn_gpu.model.model import DTYPES, Model
+from pn_gpu.model.parameters import ParameterVector
+from pn_gpu.storage import write_file
+from pn_gpu.training.fit import fit
+from pn_gpu.training.history import History
+from pn_gpu.training.metrics import evaluate
+from pn_gpu.training.passes import batch_gradient, forward_pass
 
 Array = Any
 AnyNetwork = TypeVar("AnyNetwork", bound="Network")
 
-DTYPES = ("float32", "float64")
 
-
-class Network(ABC):
-    """A feed-forward network on one backend.
-
-    Attributes
-    ----------
-    sizes : tuple of int
-        Nodes at every level, inputs first.
-    layers_in_order : tuple of Layer
-        How the levels are connected.
-    parameters : ParameterVector
-        All parameters.
-    loss : Loss
-    dropout : float
-        Probability with which a hidden activation is dropped in training.
-    backend : Backend
-    dtype : str
-    """
-
-    kind: str
-
-    def __init__(
-        self,
-        sizes: Sequence[int],
-        *,
-        activation: str | Sequence[str] = "relu",
-        output: str = "softmax",
-        loss: str | None = None,
-        dropout: float = 0.0,
-        backend: str | Backend = "auto",
-        dtype: str = "float32",
-    ) -> None:
-        self.sizes = _check_sizes(sizes)
-        self._activations = _check_activations(activation, output, len(self.sizes) - 1)
-        output_name = self._activations[-1].name
-        self.loss: Loss = get_loss(DEFAULT_LOSS.get(output_name, "mse") if loss is None else loss)
-        self.dropout = check_number("dropout", dropout, low=0, high=1, high_open=True)
-        self.backend = get_backend(backend)
-        self.dtype = check_choice("dtype", dtype, DTYPES)
-        self.layers_in_order: tuple[Layer, ...] = ()
-        self.parameters: ParameterVector
-
-    @abstractmethod
-    def _make_layers(self) -> tuple[Layer, ...]:
-        """The connections of the levels."""
-
-    @abstractmethod
-    def architecture(self) -> dict[str, Any]:
-        """Keyword arguments, JSON-able, that build this network again (without its numbers)."""
-
-    def _common_architecture(self) -> dict[str, Any]:
-        return {
-            "sizes": list(self.sizes),
-            "activation": [activation.name for activation in self._activations[:-1]],
-            "output": self._activations[-1].name,
-            "loss": self.loss.name,
-            "dropout": self.dropout,
-        }
-
-    def _set_parameters(self, values: dict[str, np.ndarray[Any, Any]]) -> None:
-        """Lay out the given values as the network's vector."""
-        layout = Layout({name: value.shape for name, value in values.items()})
-        flat = np.concatenate([value.ravel() for value in values.values()])
-        self.parameters = ParameterVector(layout, self.backend.asarray(flat.astype(self.dtype)))
-
-    @property
-    def layers(self) -> list[ParameterGroup]:
-        """The layers' own parameters: ``layers[k].bias`` [M]."""
-        return self.parameters.layers
-
-    @property
-    def num_parameters(self) -> int:
-        """How many numbers the network is made of (Eq. 5 and 6 of the paper)."""
-        return self.parameters.layout.size
-
-    @property
-    def is_classifier(self) -> bool:
-        """Whether the outputs stand for classes, so that labels and an accuracy make sense."""
-        return self.has_classes or self.loss.logits_activation == "sigmoid"
-
-    @property
-    def has_classes(self) -> bool:
-        """Whether every output is a class and an example belongs to one: softmax, or categorical cross-entropy."""
-        return "softmax" in (self._activations[-1].name, self.loss.logits_activation)
+class Network(Model):
+    """A `Model` and what is done with it."""
 
     def __repr__(self) -> str:
         shape = "-".join(map(str, self.sizes))
@@ -134,7 +48,7 @@ class Network(ABC):
         ValueError, TypeError
             If ``x`` has another width than the network, no floating or integer dtype, or is not finite.
         """
-        return self._like(forward_pass(self, self._as_input(x))[-1].y, x)
+        return self._like(forward_pass(self, as_inputs(x, self))[-1].y, x)
 
     def predict_proba(self, x: Array, batch_size: int = 1024) -> Array:
         """The output activations [B, M], a batch at a time: probabilities, for a softmax or sigmoid output.
@@ -146,7 +60,7 @@ class Network(ABC):
             Rows taken at once; bounds the memory for activations.
         """
         size = check_integer("batch_size", batch_size, low=1)
-        inputs = self._as_input(x)
+        inputs = as_inputs(x, self)
         batches = [forward_pass(self, inputs[rows, ...])[-1].y for rows in batch_slices(inputs.shape[0], size)]
         xp = self.backend.xp
         result = xp.concat(batches, axis=0) if batches else self.backend.zeros((0, self.sizes[-1]), self.dtype)
@@ -189,19 +103,12 @@ class Network(ABC):
         ValueError, TypeError
             If shapes, dtypes or labels do not fit the network, or there is no example.
         """
-        from pn_gpu.training.metrics import Accumulator
-
         size = check_integer("batch_size", batch_size, low=1)
-        inputs = self._as_input(x)
-        targets = self._as_targets(y, inputs.shape[0])
+        inputs = as_inputs(x, self)
+        targets = as_targets(y, inputs.shape[0], self)
         if inputs.shape[0] == 0:
             raise ValueError("x: got no examples, want at least one")
-        metrics = Accumulator(self)
-        for rows in batch_slices(inputs.shape[0], size):
-            batch = as_batch_targets(targets[rows, ...], self)
-            output = forward_pass(self, inputs[rows, ...])[-1]
-            metrics.add(output_loss(self, output, batch), output.y, batch)
-        return metrics.result()
+        return evaluate(self, inputs, targets, size)
 
     def loss_and_gradient(self, x: Array, y: Array) -> tuple[float, ParameterVector]:
         """The mean loss over a batch and its gradient under the parameters' names.
@@ -223,15 +130,15 @@ class Network(ABC):
         ValueError, TypeError
             As `evaluate`.
         """
-        inputs = self._as_input(x)
-        targets = self._as_targets(y, inputs.shape[0])
+        inputs = as_inputs(x, self)
+        targets = as_targets(y, inputs.shape[0], self)
         if inputs.shape[0] == 0:
             raise ValueError("x: got no examples, want at least one")
         loss, gradient, _ = batch_gradient(self, inputs, as_batch_targets(targets, self))
         return float(loss), gradient
 
     def fit(self, x: Array, y: Array | None = None, **options: Any) -> History:
-        """Train the network; see `pn_gpu.training.fit` for all options.
+        """Train the network; see `pn_gpu.training.fit.fit` for all options.
 
         Parameters
         ----------
@@ -246,8 +153,6 @@ class Network(ABC):
         -------
         History
         """
-        from pn_gpu.training.loop import fit
-
         return fit(self, x, y, **options)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -258,9 +163,7 @@ class Network(ABC):
         FileNotFoundError
             If the folder does not exist.
         """
-        from pn_gpu.storage import save_network
-
-        save_network(self, path)
+        write_file(path, self.parameters.to_numpy(), self.metadata())
 
     def to(self: AnyNetwork, backend: str | Backend | None = None, dtype: str | None = None) -> AnyNetwork:
         """A copy of the network on another backend or in another dtype.
@@ -274,7 +177,7 @@ class Network(ABC):
         other = copy.copy(self)
         other.backend = self.backend if backend is None else get_backend(backend)
         other.dtype = self.dtype if dtype is None else check_choice("dtype", dtype, DTYPES)
-        other.layers_in_order = other._make_layers()
+        other.connections = other._make_connections()
         flat = to_numpy(self.parameters.flat).astype(other.dtype)  # astype copies
         other.parameters = ParameterVector(self.parameters.layout, other.backend.asarray(flat))
         return other
@@ -282,12 +185,6 @@ class Network(ABC):
     def copy(self: AnyNetwork) -> AnyNetwork:
         """An independent copy on the same backend."""
         return self.to()
-
-    def _as_input(self, x: Array) -> Array:
-        return self.backend.asarray(check_inputs(x, self.sizes[0], self.dtype), self.dtype)
-
-    def _as_targets(self, y: Array, count: int) -> Array:
-        return self.backend.asarray(check_targets(y, count, self))
 
     def _like(self, result: Array, given: Array) -> Array:
         """``result`` in the library of what the user gave."""
@@ -297,22 +194,3 @@ class Network(ABC):
         if given_xp is self.backend.xp:
             return result
         return given_xp.asarray(to_numpy(result), device=given.device)
-
-
-def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
-    if isinstance(sizes, str) or not isinstance(sizes, Sequence) or len(sizes) < 2:
-        raise ValueError(f"sizes: got {sizes!r}, want at least two numbers of nodes, such as [784, 128, 10]")
-    return tuple(check_integer(f"sizes[{index}]", size, low=1) for index, size in enumerate(sizes))
-
-
-def _check_activations(activation: str | Sequence[str], output: str, num_layers: int) -> list[Activation]:
-    if isinstance(activation, str):
-        names = [activation] * (num_layers - 1)
-    else:
-        names = list(activation)
-    if len(names) != num_layers - 1:
-        raise ValueError(
-            f"activation: got {len(names)} names, want one or {num_layers - 1}, one for each hidden layer"
-            " (the last layer's is output)"
-        )
-    return [get_activation(name) for name in names] + [get_activation(output, "output")]

@@ -9,24 +9,22 @@ together; unconnected ones (unshared layers) on their own.
 from __future__ import annotations
 
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.model.layers import ParticleLayer
+from pn_gpu.model.model import Model
 from pn_gpu.model.parameters import ParameterVector
-
-if TYPE_CHECKING:
-    from pn_gpu.model.network import Network
 
 Array = Any
 
 
-def connected_node_sets(network: Network) -> list[list[int]]:
+def connected_node_sets(network: Model) -> list[list[int]]:
     """The node sets of a network, grouped by what is connected; empty for a dense network."""
     groups: list[list[int]] = []
-    for layer in network.layers_in_order:
+    for layer in network.connections:
         if not isinstance(layer, ParticleLayer):
             continue
         if groups and layer.input_set in groups[-1]:
@@ -36,7 +34,7 @@ def connected_node_sets(network: Network) -> list[list[int]]:
     return groups
 
 
-def remove_translation(network: Network, gradient: ParameterVector) -> None:
+def remove_translation(network: Model, gradient: ParameterVector) -> None:
     """Subtract the mean over connected particles from the gradients of positions and phases."""
     for sets in connected_node_sets(network):
         for name in ("positions", "phases"):
@@ -54,7 +52,7 @@ def _subtract_mean(gradient: ParameterVector, names: list[str]) -> None:
         gradient.add(name, -mean)
 
 
-def remove_rotation(network: Network, gradient: ParameterVector) -> None:
+def remove_rotation(network: Model, gradient: ParameterVector) -> None:
     """Subtract from the gradient of the positions its part along rotations about the centre.
 
     A rotation in the plane of axes a and b moves a particle at r (from the centre) along (-r_b, r_a). The part along

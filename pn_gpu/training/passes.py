@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from pn_gpu.model.dropout import dropout_masks
 from pn_gpu.model.layers import PullBack
+from pn_gpu.model.model import Model
 from pn_gpu.model.parameters import ParameterVector
-
-if TYPE_CHECKING:
-    from pn_gpu.model.network import Network
+from pn_gpu.training.dropout import dropout_masks
 
 Array = Any
 
@@ -25,14 +23,14 @@ class LayerState(NamedTuple):
     pull_back: PullBack | None
 
 
-def forward_pass(network: Network, x: Array, masks: Sequence[Array | None] | None = None) -> list[LayerState]:
+def forward_pass(network: Model, x: Array, masks: Sequence[Array | None] | None = None) -> list[LayerState]:
     """The states of all layers for x [B, N].
 
     With ``masks``, one for every layer, a gradient can be taken back; hidden activations are multiplied by those that
     are not None, which is dropout.
     """
     states = []
-    for index, layer in enumerate(network.layers_in_order):
+    for index, layer in enumerate(network.connections):
         if masks is None:
             z, pull_back = layer.forward(x, network.parameters), None
         else:
@@ -45,7 +43,7 @@ def forward_pass(network: Network, x: Array, masks: Sequence[Array | None] | Non
 
 
 def batch_gradient(
-    network: Network, x: Array, targets: Array, rng: np.random.Generator | None = None
+    network: Model, x: Array, targets: Array, rng: np.random.Generator | None = None
 ) -> tuple[Array, ParameterVector, Array]:
     """Loss (a scalar array), its gradient, and the outputs [B, M] of one batch; with ``rng`` dropout is applied."""
     masks = dropout_masks(network, x.shape[0], rng)
@@ -61,12 +59,12 @@ def batch_gradient(
         dx = pull_back(dz, gradient, need_dx=index > 0)
         if index > 0:
             below, mask = states[index - 1], masks[index - 1]
-            activation = network.layers_in_order[index - 1].activation
+            activation = network.connections[index - 1].activation
             dz = activation.backward(dx if mask is None else dx * mask, below.z, below.y)
     return loss, gradient, output.y
 
 
-def output_loss(network: Network, output: LayerState, targets: Array) -> Array:
+def output_loss(network: Model, output: LayerState, targets: Array) -> Array:
     """The loss at the output layer, from the logits where that is more stable."""
     loss = network.loss
     if _is_from_logits(network) and loss.value_from_logits is not None:
@@ -74,13 +72,13 @@ def output_loss(network: Network, output: LayerState, targets: Array) -> Array:
     return loss.value(output.y, targets)
 
 
-def _output_gradient(network: Network, output: LayerState, targets: Array) -> Array:
+def _output_gradient(network: Model, output: LayerState, targets: Array) -> Array:
     loss = network.loss
     if _is_from_logits(network) and loss.logits_gradient is not None:
         return loss.logits_gradient(output.y, targets)
-    activation = network.layers_in_order[-1].activation
+    activation = network.connections[-1].activation
     return activation.backward(loss.gradient(output.y, targets), output.z, output.y)
 
 
-def _is_from_logits(network: Network) -> bool:
-    return network.loss.logits_activation == network.layers_in_order[-1].activation.name
+def _is_from_logits(network: Model) -> bool:
+    return network.loss.logits_activation == network.connections[-1].activation.name

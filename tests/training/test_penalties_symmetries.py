@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import pn_gpu as pn
-from pn_gpu.model.dropout import dropout_masks
 from pn_gpu.model.parameters import ParameterVector
-from pn_gpu.model.passes import batch_gradient
-from pn_gpu.model.symmetries import connected_node_sets, remove_rotation, remove_translation
+from pn_gpu.training.dropout import dropout_masks
+from pn_gpu.training.passes import batch_gradient
+from pn_gpu.training.symmetries import connected_node_sets, remove_rotation, remove_translation
 from support.differences import numerical_gradient
 
 RNG = np.random.default_rng(3)
