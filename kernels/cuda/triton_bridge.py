@@ -42,8 +42,10 @@ def _on_stream_of(x: Array) -> Iterator[None]:
         import torch
     except ImportError as error:
         raise RuntimeError(f"PN_GPU_CUPY_TRITON=1 needs torch and Triton, which cannot be imported: {error}") from error
-    with cupy.cuda.Device(x.device.id), torch.cuda.device(x.device.id):
-        with torch.cuda.stream(_torch_stream(cupy.cuda.get_current_stream().ptr, x.device.id)):
+    device = x.device.id
+    with cupy.cuda.Device(device), torch.cuda.device(device):
+        stream = _torch_stream(cupy.cuda.get_current_stream().ptr, device)
+        with torch.cuda.stream(stream):
             yield
 
 

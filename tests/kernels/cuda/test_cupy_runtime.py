@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import pn_gpu as pn
+from pn_gpu import dispatch
 from pn_gpu.kernels import cuda, potentials
-from pn_gpu.kernels.cuda import cupy_runtime
+from pn_gpu.kernels.cuda import cupy_runtime, triton_bridge
 from pn_gpu.kernels.room import Direct
 from support import fake_cupy, oracle
 from support.fake_cupy import CompileException, CUDARuntimeError, FakeCupy
@@ -111,6 +113,20 @@ def test_bfloat16_before_ampere(monkeypatch: pytest.MonkeyPatch) -> None:
         forward(case._replace(x=case.x.view(Bfloat16Array)))
 
 
+def test_the_public_operator_takes_bfloat16(cupy: FakeCupy, monkeypatch: pytest.MonkeyPatch) -> None:
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    # Its CuPy one would import more of CuPy than the stand-in has.
+    monkeypatch.setattr(dispatch.compat, "array_namespace", lambda *_: dispatch.compat.numpy)
+    case = arrays(cupy)
+    x = cupy.array(np.asarray(case.x).astype(bfloat16))
+    for particles in (case.particles, (cupy.array(np.asarray(a).astype(bfloat16)) for a in case.particles)):
+        z = pn.particle_linear(x, *particles, method="direct")
+        assert z.dtype == bfloat16
+    assert any(option == "-DSCALAR_BFLOAT16" for _, options in cupy.modules for option in options)
+    with pytest.raises(TypeError, match="x: got dtype int64, want a real floating dtype"):
+        pn.particle_linear(cupy.array(np.zeros((40, 100), np.int64)), *case.particles)
+
+
 def test_an_older_device(monkeypatch: pytest.MonkeyPatch) -> None:
     cupy = install(monkeypatch, FakeCupy(capability=(6, 1)))
     with pytest.raises(RuntimeError, match=r"need compute capability 7\.5 or higher; this device has 6\.1"):
@@ -153,6 +169,15 @@ def test_triton_without_torch(cupy: FakeCupy, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(RuntimeError, match=r"PN_GPU_CUPY_TRITON=1 needs torch and Triton"):
         forward(arrays(cupy))
+
+
+def test_the_null_stream_of_cupy_is_that_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the handle 0 torch's ExternalStream would make a new stream, which nothing waits for."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda device: ("default", device))
+    monkeypatch.setattr(torch.cuda, "ExternalStream", lambda pointer, device: (pointer, device))
+    assert triton_bridge._torch_stream(0, 1) == ("default", 1)
+    assert triton_bridge._torch_stream(4711, 1) == (4711, 1)
 
 
 def test_available(cupy: FakeCupy) -> None:
