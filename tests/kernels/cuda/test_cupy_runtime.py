@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from array_api_compat import numpy as numpy_namespace
 
 import pn_gpu as pn
 from pn_gpu import dispatch
@@ -116,7 +117,7 @@ def test_bfloat16_before_ampere(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_public_operator_takes_bfloat16(cupy: FakeCupy, monkeypatch: pytest.MonkeyPatch) -> None:
     bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
     # Its CuPy one would import more of CuPy than the stand-in has.
-    monkeypatch.setattr(dispatch.compat, "array_namespace", lambda *_: dispatch.compat.numpy)
+    monkeypatch.setattr(dispatch.compat, "array_namespace", lambda *_: numpy_namespace)
     case = arrays(cupy)
     x = cupy.array(np.asarray(case.x).astype(bfloat16))
     for particles in (case.particles, (cupy.array(np.asarray(a).astype(bfloat16)) for a in case.particles)):
