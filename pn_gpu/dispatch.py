@@ -117,7 +117,7 @@ def check_arrays(**arrays: Array) -> None:
             raise TypeError(f"{name}: got {type(a).__name__}, want an array of NumPy, CuPy or torch")
         if compat.array_namespace(a) is not compat.array_namespace(reference):
             raise TypeError(f"{name}: got {type(a).__name__}, want {type(reference).__name__} like {first}")
-        if not compat.array_namespace(a).isdtype(a.dtype, "real floating"):
+        if not _is_real_floating(a):
             raise TypeError(f"{name}: got dtype {a.dtype}, want a real floating dtype")
         if a.dtype != reference.dtype and not _may_be_wider(name, a, reference):
             raise TypeError(f"{name}: got dtype {a.dtype}, want {reference.dtype} like {first}")
@@ -142,6 +142,11 @@ def check_shape(name: str, a: Array, want: tuple[int, ...], meaning: str) -> Non
     """Raise a ValueError that explains the wanted shape by ``meaning`` unless ``a`` has it."""
     if a.ndim == 0 or tuple(a.shape) != want:
         raise ValueError(f"{name}: got shape {tuple(a.shape)}, want {want}, {meaning}")
+
+
+def _is_real_floating(a: Array) -> bool:
+    """Whether the dtype is one of real numbers; bfloat16 comes from ml_dtypes, and no array library counts it in."""
+    return str(a.dtype) == "bfloat16" or compat.array_namespace(a).isdtype(a.dtype, "real floating")
 
 
 def _may_be_wider(name: str, a: Array, inputs: Array) -> bool:
