@@ -188,9 +188,11 @@ def peak_mb(network: dict[str, Any] | list[int]) -> float:
     For a process of its own. ``network`` is the architecture of a particle network or the sizes of a dense one.
     """
     rng = np.random.default_rng(0)
-    x, y = rng.random((3 * BATCH_SIZE, 784), dtype=np.float32), rng.integers(0, 10, 3 * BATCH_SIZE)
+    sizes = network["sizes"] if isinstance(network, dict) else network
+    x = rng.random((3 * BATCH_SIZE, sizes[0]), dtype=np.float32)
+    y = rng.integers(0, sizes[-1], 3 * BATCH_SIZE)
 
-    def train(network: dict[str, Any] | list[int], x: np.ndarray) -> int:
+    def train(network: dict[str, Any] | list[int]) -> int:
         if isinstance(network, dict):
             particles = pn.ParticleNetwork(**network, seed=0, backend="numpy")
             particles.fit(
@@ -202,8 +204,6 @@ def peak_mb(network: dict[str, Any] | list[int]) -> float:
                 dense.step(x[first : first + BATCH_SIZE], y[first : first + BATCH_SIZE])
         return 0
 
-    small = network | {"sizes": [784, 32, 10]} if isinstance(network, dict) else [784, 32, 10]
-    if isinstance(small, dict):
-        small["activation"] = "leaky_relu"
-    train(small, x)
-    return resident_peak(lambda: train(network, x))
+    small = [sizes[0], 16, 16, sizes[-1]]
+    train(network | {"sizes": small} if isinstance(network, dict) else small)
+    return resident_peak(lambda: train(network))

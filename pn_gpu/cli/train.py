@@ -57,9 +57,12 @@ def _add_network_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--hidden", default="64", metavar="N,N", help="nodes of the hidden layers; '' for none (default: 64)"
     )
-    group.add_argument("--dim", type=int, default=3, help="dimensions of the particles' positions (default: 3)")
+    group.add_argument("--dim", type=int, metavar="N", help="dimensions of the particles' positions")
     group.add_argument(
-        "--dipole-dim", type=int, metavar="D", help="dimensions of the particles' dipoles (default: those of positions)"
+        "--dipole-dim",
+        type=int,
+        metavar="D",
+        help="of their dipoles (default: N; neither given: 2 and 4 with the modern recipe, 3 with the paper's)",
     )
     group.add_argument(
         "--initialisation",
@@ -82,7 +85,7 @@ def _add_training_arguments(group: argparse._ArgumentGroup) -> None:
         "--recipe",
         choices=list(RECIPES),
         default="modern",
-        help="modern: Adam, one cycle to 0.03, leaky ReLU; paper: RMSProp at 0.005, ReLU (default: modern)",
+        help="modern: Adam, one cycle to 0.02, leaky ReLU; paper: RMSProp at 0.005, ReLU (default: modern)",
     )
     group.add_argument("--epochs", type=int, default=50, help="(default: 50)")
     group.add_argument(
@@ -158,10 +161,11 @@ def make_network(options: argparse.Namespace, dataset: Dataset) -> Network:
     }
     if options.model == "dense":
         return DenseNetwork(sizes, **common)
+    dim, dipole_dim = _dims(options)
     return ParticleNetwork(
         sizes,
-        options.dim,
-        dipole_dim=options.dipole_dim,
+        dim,
+        dipole_dim=dipole_dim,
         initialisation=options.initialisation or get_recipe(options.recipe).initialisation,
         model=options.model.replace("-", "_"),
         shared=not options.unshared,
@@ -170,6 +174,13 @@ def make_network(options: argparse.Namespace, dataset: Dataset) -> Network:
         rtol=options.rtol,
         **common,
     )
+
+
+def _dims(options: argparse.Namespace) -> tuple[int, int | None]:
+    """Dimensions of positions and dipoles."""
+    if options.dim is None and options.dipole_dim is None and options.model == "dipole":
+        return get_recipe(options.recipe).dims
+    return 3 if options.dim is None else options.dim, options.dipole_dim
 
 
 def fit_options(options: argparse.Namespace, dataset: Dataset) -> dict[str, Any]:

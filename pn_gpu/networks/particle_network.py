@@ -154,6 +154,16 @@ class ParticleNetwork(Network):
     def _digest(self) -> str:
         return hashlib.sha256(to_numpy(self.parameters.flat).tobytes()).hexdigest()
 
+    @property
+    def _is_as_drawn(self) -> bool:
+        return self._digest() == self._drawn
+
+    def to(self, backend: str | Backend | None = None, dtype: str | None = None) -> ParticleNetwork:
+        other = super().to(backend, dtype)
+        if self._is_as_drawn:
+            other._drawn = other._digest()
+        return other
+
     def calibrate(self, x: Array) -> bool:
         """Give the values z of every layer unit size on these inputs, the last layer's half of it.
 
@@ -185,7 +195,7 @@ class ParticleNetwork(Network):
             connection.forget_plan()
 
     def prepare_training(self, x: Array) -> None:
-        if self.initialisation == "scaled" and self._digest() == self._drawn:
+        if self.initialisation == "scaled" and self._is_as_drawn:
             self.calibrate(x)
 
     def parameter_sizes(self) -> dict[str, float]:

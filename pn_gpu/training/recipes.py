@@ -11,7 +11,7 @@ from pn_gpu.training.schedules import OneCycle
 
 RECIPES = ("modern", "paper")
 
-MODERN_LR, PAPER_LR = 0.025, 0.005
+MODERN_LR, PAPER_LR = 0.02, 0.005
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,15 @@ class Recipe:
     optimizer : Optimizer
     initialisation : str
         Of a `ParticleNetwork`.
+    dims : (int, int)
+        Dimensions n of positions and d of dipoles that a `ParticleNetwork` of the dipole model does best with.
     """
 
     name: str
     activation: str
     optimizer: Optimizer
     initialisation: str
+    dims: tuple[int, int]
 
     @property
     def fit_options(self) -> dict[str, Any]:
@@ -45,10 +48,11 @@ def get_recipe(name: str, lr: float | None = None) -> Recipe:
     Parameters
     ----------
     name : {"modern", "paper"}
-        modern: Adam with a one-cycle schedule, and leaky ReLU, under which no hidden node dies for good. paper: RMSProp
-        at a constant rate, decay 0.99, and ReLU.
+        modern: Adam with a one-cycle schedule, a scaled start, leaky ReLU, under which no hidden node dies for good,
+        and (n, d) = (2, 4), which learns more than the paper's (3, 3) with as many parameters. paper: RMSProp at a
+        constant rate, decay 0.99, the paper's start, and ReLU.
     lr : float, optional
-        (Peak) learning rate; default 0.025 (modern) and 0.005 (paper).
+        (Peak) learning rate; default 0.02 (modern) and 0.005 (paper).
 
     Raises
     ------
@@ -58,5 +62,5 @@ def get_recipe(name: str, lr: float | None = None) -> Recipe:
     check_choice("recipe", name, RECIPES)
     rate = None if lr is None else check_number("lr", lr, low=0, low_open=True)
     if name == "paper":
-        return Recipe("paper", "relu", RMSProp(PAPER_LR if rate is None else rate, decay=0.99), "paper")
-    return Recipe("modern", "leaky_relu", Adam(OneCycle(MODERN_LR if rate is None else rate)), "scaled")
+        return Recipe("paper", "relu", RMSProp(PAPER_LR if rate is None else rate, decay=0.99), "paper", (3, 3))
+    return Recipe("modern", "leaky_relu", Adam(OneCycle(MODERN_LR if rate is None else rate)), "scaled", (2, 4))
