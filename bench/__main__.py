@@ -15,6 +15,7 @@ BENCHMARKS = {
     "wide": "wide layers by the Mehler method beside dense products",
     "auto": "method=auto beside direct, whatever it chooses",
     "table1": "the paper's Table 1: accuracy by topology, dimension and recipe",
+    "equal_parameters": "accuracy of particle networks and of other ways to save parameters, at equal numbers",
     "gpu": "particle layers beside dense ones on a GPU: times, memory, roofline",
     "cupy": "the CuPy kernels beside cuBLAS on a stored W",
 }
