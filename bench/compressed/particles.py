@@ -13,7 +13,7 @@ class ParticleFamily(Family):
 
     def __init__(self, dim: int, dipole_dim: int) -> None:
         self.dim, self.dipole_dim = dim, dipole_dim
-        self.name = f"particles ({dim}, {dipole_dim})"
+        self.name = f"particles n={dim} d={dipole_dim}"
 
     def parameters(self, num_in: int, num_out: int, shape: Shape) -> int:
         each = self.dim + self.dipole_dim

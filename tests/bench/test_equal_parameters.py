@@ -60,7 +60,7 @@ def test_a_search_sees_no_test_examples():
 
 
 def test_a_budget_below_one_network_is_said():
-    assert search(FAMILIES["particles (3, 3)"], 100, easy_split(), 3, 1, 0) is None
+    assert search(FAMILIES["particles n=3 d=3"], 100, easy_split(), 3, 1, 0) is None
 
 
 def options(folder, *arguments):
@@ -74,10 +74,10 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(equal_parameters.EPOCHS, "segments", 3)
     monkeypatch.setattr(equal_parameters, "load_split", lambda name, mnist: easy_split())
     chosen = ["--sets", "segments", "--budgets", "100,700", "--trials", "2", "--families"]
-    equal_parameters.run(options(tmp_path, *chosen, "dense,particles (3, 3)", "--seeds", "1"))
-    assert "particles (3, 3): no network fits" in capsys.readouterr().out
+    equal_parameters.run(options(tmp_path, *chosen, "dense,particles n=3 d=3", "--seeds", "1"))
+    assert "particles n=3 d=3: no network fits" in capsys.readouterr().out
     first = (tmp_path / "equal_parameters.csv").read_text()
-    equal_parameters.run(options(tmp_path, *chosen, "dense,particles (3, 3)", "--seeds", "1"))
+    equal_parameters.run(options(tmp_path, *chosen, "dense,particles n=3 d=3", "--seeds", "1"))
     assert (tmp_path / "equal_parameters.csv").read_text() == first
     equal_parameters.run(options(tmp_path, *chosen, "dense", "--seeds", "2"))
     rows = list(csv.DictReader((tmp_path / "equal_parameters.csv").read_text().splitlines()))
@@ -88,7 +88,7 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
         ("700", "dense", "1"),
     ]
     table = (tmp_path / "equal_parameters.md").read_text()
-    assert "700 parameters: particles: particles (3, 3)" in table
+    assert "700 parameters: particles: particles n=3 d=3" in table
     assert (tmp_path / "equal_parameters.png").stat().st_size > 0
 
 
