@@ -6,6 +6,7 @@ if not (Path(__file__).parent / "kernels").is_dir():
     __path__.append(str(Path(__file__).parents[1]))  # a source checkout, where kernels/ lies beside pn_gpu/
 
 from pn_gpu.backends import Backend, get_backend
+from pn_gpu.dense_fit import DenseFit, fit_to_dense
 from pn_gpu.kernels.gradient import OperatorGradient
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.potentials import register as register_potential
@@ -34,6 +35,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "Costs",
+    "DenseFit",
     "DenseNetwork",
     "EarlyStopping",
     "History",
@@ -51,6 +53,7 @@ __all__ = [
     "TrainingDiverged",
     "approximation_error",
     "dense_weight",
+    "fit_to_dense",
     "get_backend",
     "load",
     "particle_linear",
