@@ -12,6 +12,7 @@ from pn_gpu.backends import Backend, to_numpy
 from pn_gpu.checks import check_choice, check_flag, check_integer
 from pn_gpu.kernels import potentials
 from pn_gpu.model import initialisation as initialisations
+from pn_gpu.model.calibration import calibrate
 from pn_gpu.model.examples import as_inputs
 from pn_gpu.model.layers import Layer, ParticleLayer
 from pn_gpu.model.node_models import get_node_model
@@ -186,7 +187,7 @@ class ParticleNetwork(Network):
         ValueError, TypeError
             As `forward`.
         """
-        return initialisations.calibrate(self, as_inputs(x, self))
+        return calibrate(self, as_inputs(x, self))
 
     def scale_outputs(self, layer: int, factor: float) -> None:
         name = self._size_parameter(layer)
