@@ -13,6 +13,9 @@ from pn_gpu.model.model import Model
 
 Array = Any
 
+# How far the targets of a softmax output may be from adding up to 1: rounding, of 16-bit probabilities too.
+PROBABILITY_TOLERANCE = 5e-3
+
 
 def as_inputs(x: Array, network: Model) -> Array:
     """``x`` checked, [B, N] on the network's backend and in its dtype; raises as `check_inputs`."""
@@ -37,14 +40,13 @@ def check_inputs(x: Array, width: int, dtype: str) -> Array:
     x = _as_array("x", x)
     if x.ndim != 2 or x.shape[1] != width:
         raise ValueError(f"x: got shape {tuple(x.shape)}, want [examples, {width}], the network's number of inputs")
-    xp = namespace_of(x)
-    _check_finite("x", x)
-    wanted = getattr(xp, dtype)
-    return x if x.dtype == wanted else xp.astype(x, wanted)
+    return _as_finite("x", x, dtype)
 
 
 def check_targets(y: Array, count: int, network: Model) -> Array:
     """``y`` as labels [B] (int64) or targets [B, M] (the network's dtype) that fit the network's loss.
+
+    Labels may come as a column [B, 1].
 
     Raises
     ------
@@ -57,18 +59,28 @@ def check_targets(y: Array, count: int, network: Model) -> Array:
     width = network.sizes[-1]
     if y.ndim == 0 or y.shape[0] != count:
         raise ValueError(f"y: got shape {tuple(y.shape)}, want {count} examples, as many as x has")
-    _check_finite("y", y)
     xp = namespace_of(y)
+    if network.has_classes and y.ndim == 2 and y.shape[1] == 1 < width:
+        y = y[:, 0]
     if y.ndim == 1 and network.has_classes:
+        _check_finite("y", y)
         return _check_labels(y, width)
     if y.ndim == 1 and width == 1:
         y = y[:, None]
     if y.ndim != 2 or y.shape[1] != width:
         form = f"labels [{count}] or targets" if network.has_classes else "targets"
         raise ValueError(f"y: got shape {tuple(y.shape)}, want {form} [{count}, {width}]")
-    y = xp.astype(y, getattr(xp, network.dtype))
+    y = _as_finite("y", y, network.dtype)
     if network.is_classifier and count and not (bool(xp.min(y) >= 0) and bool(xp.max(y) <= 1)):
         raise ValueError(f"y: got values from {float(xp.min(y))} to {float(xp.max(y))}, want 0 to 1")
+    if network.has_classes and count:
+        sums = xp.sum(y, axis=1)
+        worst = int(xp.argmax(xp.abs(sums - 1)))
+        if abs(float(sums[worst]) - 1) > PROBABILITY_TOLERANCE:
+            raise ValueError(
+                f"y: got targets whose row {worst} adds up to {float(sums[worst]):.6g}, want probabilities that add up"
+                " to 1; several classes at once want output='sigmoid'"
+            )
     return y
 
 
@@ -111,6 +123,21 @@ def _as_array(name: str, a: Array) -> Array:
     if xp.isdtype(a.dtype, "complex floating"):
         raise TypeError(f"{name}: got dtype {a.dtype}, want real numbers")
     return xp.astype(a, xp.uint8) if xp.isdtype(a.dtype, "bool") else a
+
+
+def _as_finite(name: str, a: Array, dtype: str) -> Array:
+    """``a`` in ``dtype``, finite there too."""
+    xp = namespace_of(a)
+    wanted = getattr(xp, dtype)
+    if a.dtype == wanted:
+        _check_finite(name, a)
+        return a
+    with np.errstate(over="ignore", invalid="ignore"):
+        converted = xp.astype(a, wanted)
+    if not bool(xp.all(xp.isfinite(converted))):
+        _check_finite(name, a)
+        raise ValueError(f"{name}: got values beyond the range of {dtype} (up to {float(xp.finfo(wanted).max):.3g})")
+    return converted
 
 
 def _check_finite(name: str, a: Array) -> None:

@@ -108,7 +108,7 @@ class Network(Model):
         targets = as_targets(y, inputs.shape[0], self)
         if inputs.shape[0] == 0:
             raise ValueError("x: got no examples, want at least one")
-        return evaluate(self, inputs, targets, size)
+        return evaluate(self, inputs, targets, batch_size=size)
 
     def loss_and_gradient(self, x: Array, y: Array) -> tuple[float, ParameterVector]:
         """The mean loss over a batch and its gradient under the parameters' names.
@@ -175,6 +175,7 @@ class Network(Model):
         dtype : {"float32", "float64"}, optional
         """
         other = copy.copy(self)
+        other._seeds = copy.deepcopy(self._seeds)
         other.backend = self.backend if backend is None else get_backend(backend)
         other.dtype = self.dtype if dtype is None else check_choice("dtype", dtype, DTYPES)
         other.connections = other._make_connections()

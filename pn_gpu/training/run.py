@@ -13,6 +13,7 @@ from pn_gpu.training.distributed import SingleProcess
 from pn_gpu.training.history import History
 from pn_gpu.training.optimizers import Optimizer
 from pn_gpu.training.penalties import Penalty
+from pn_gpu.training.weighted_examples import Examples
 
 Array = Any
 
@@ -32,8 +33,9 @@ class TrainingRun:
         optimizer: Optimizer,
         epochs: int,
         batch_size: int,
+        seed: int | None,
         rng: np.random.Generator,
-        validation: tuple[Array, Array] | None,
+        validation: Examples | None,
         penalties: Sequence[Penalty],
         remove_mean_translation: bool,
         remove_mean_rotation: bool,
@@ -45,6 +47,7 @@ class TrainingRun:
         self.optimizer = optimizer
         self.epochs = epochs
         self.batch_size = batch_size
+        self.seed = seed
         self.rng = rng
         self.validation = validation
         self.penalties = tuple(penalties)
@@ -71,7 +74,12 @@ class TrainingRun:
             "batch_size": self.batch_size,
             "examples": self.batches.num_examples,
             "callbacks": [type(callback).__name__ for callback in self.stateful_callbacks],
+            "dtype": self.network.dtype,
+            "data": self.batches.fingerprint(),
+            "validation_data": None if self.validation is None else self.validation.fingerprint(),
         }
+        if self.seed is not None:
+            settings["seed"] = self.seed
         # A schedule spans the whole run: another number of epochs would bend it.
         return settings | {"epochs": self.epochs} if self.optimizer.lr.needs_length else settings
 
@@ -96,7 +104,11 @@ class Callback:
         """After the last epoch, also of an interrupted run."""
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold to resume this callback: numbers, strings and NumPy arrays."""
+        """What a checkpoint must hold to resume this callback, by name.
+
+        Numbers, strings, None and arrays, NumPy's scalars among them, and lists and mappings of such. A tuple comes
+        back as a list, an array as NumPy's in C order.
+        """
         return {}
 
     def set_state(self, state: dict[str, Any]) -> None:
