@@ -29,7 +29,6 @@ from bench.gpu_roofline import Roofline, measure
 from bench.gpu_timing import MEGABYTE, Stopwatch, interleaved, peak_memory
 from pn_gpu.nn import ParticleLinear
 
-HELP = "particle layers against dense ones on a GPU: times, memory, roofline"
 PHASES = ("forward", "backward", "step")
 LARGEST_CHECKED = 1024
 

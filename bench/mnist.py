@@ -18,8 +18,6 @@ from pn_gpu.data import Dataset, load
 from pn_gpu.kernels.host.threads import num_threads
 from pn_gpu.training.recipes import RECIPES, get_recipe
 
-HELP = "MNIST: time of an epoch beside torch, and test accuracy"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the benchmark."""

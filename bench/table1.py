@@ -32,8 +32,6 @@ from pn_gpu.data import Dataset, load
 from pn_gpu.networks.network import Network
 from pn_gpu.training.recipes import RECIPES, get_recipe
 
-HELP = "the paper's Table 1: accuracy by topology, dimension and recipe, and the perceptrons'"
-
 HIDDEN = ((), (16,), (32,), (64,), (128,), (256,), (512,), (64, 32), (128, 64), (256, 128))
 RESULTS = Path(__file__).parent / "results"
 BATCH_SIZE = 100

@@ -246,8 +246,7 @@ def _approximation(
     method: str, rtol: float, potential: Potential, x: Array, particles: Particles
 ) -> Approximation | None:
     """The approximation of a call that brings no plan; None for every weight."""
-    r_in, _, r_out, _ = particles
-    if method == "direct" or (method == "auto" and _is_never_fast(r_in, r_out, potential)):
+    if method == "direct" or (method == "auto" and is_never_fast(particles, potential)):
         return None
     if method == "auto" and not can_read(x, *particles):
         return None
@@ -256,9 +255,9 @@ def _approximation(
     return single_call_plan(*particles, x.shape[0], potential, method, rtol).approximation
 
 
-def _is_never_fast(r_in: Array, r_out: Array, potential: Potential) -> bool:
+def is_never_fast(particles: Particles, potential: Potential) -> bool:
     """Whether "auto" means direct, found in a microsecond."""
-    return r_in.shape[0] * r_out.shape[0] <= FEWEST_WEIGHTS or potential.name != "gaussian"
+    return particles.r_in.shape[0] * particles.r_out.shape[0] <= FEWEST_WEIGHTS or potential.name != "gaussian"
 
 
 def _as_matrix(a: Array) -> Array:

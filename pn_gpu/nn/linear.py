@@ -17,7 +17,7 @@ from pn_gpu.kernels.room import Particles as LayerParticles
 from pn_gpu.kernels.torch import particle_linear, potential_name
 from pn_gpu.kernels.torch.checks import check_input
 from pn_gpu.nn.particles import Particles, fill, keep_float32, parameter_dtype
-from pn_gpu.operator import dense_weight
+from pn_gpu.operator import dense_weight, is_never_fast
 from pn_gpu.planning import MethodPlanner
 
 # What `input_precision` can be: how float32 products are taken on a GPU.
@@ -162,8 +162,11 @@ class ParticleLinear(nn.Module):
 
     def _how(self, x: Tensor, particles: LayerParticles) -> How:
         """How to compute this call: by the plan, unless every weight is wanted or the particles cannot be read."""
-        direct = Direct(potentials.get(self.potential), self.input_precision)
-        if self.planner.method == "direct" or not can_read(x, *particles):
+        potential, method = potentials.get(self.potential), self.planner.method
+        direct = Direct(potential, self.input_precision)
+        if method == "direct" or (method == "auto" and is_never_fast(particles, potential)):
+            return direct
+        if not can_read(x, *particles):
             return direct
         plan = self.planner.plan(math.prod(x.shape[:-1]), *(p.detach() for p in particles))
         return direct if plan.approximation is None else Mehler(plan.approximation)

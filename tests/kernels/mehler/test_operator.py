@@ -31,14 +31,14 @@ def backward(case: oracle.Case, approximation: Approximation, dx: bool = True, p
     return mehler.backward(case.dz, case.x, case.particles, Mehler(approximation), dx, particles, **options)
 
 
-OUTSIDE = [((), ()), ((0, 7, 59), ()), ((), (3,)), ((1, 2), (0, 46))]
+LEFT_OUT = [((), ()), ((0, 7, 59), ()), ((), (3,)), ((1, 2), (0, 46))]
 
 
-@pytest.mark.parametrize("outside", OUTSIDE)
+@pytest.mark.parametrize("left_out", LEFT_OUT)
 @pytest.mark.parametrize(("dim", "d"), [(1, 1), (2, 2), (3, 3), (2, 3), (3, 1)])
-def test_enough_features_are_exact(dim: int, d: int, outside: tuple) -> None:
+def test_enough_features_are_exact(dim: int, d: int, left_out: tuple) -> None:
     case = oracle.random_case(5, 60, 47, dim, d)
-    approximation = support.approximation(dim, ENOUGH[dim], *outside)
+    approximation = support.approximation(dim, ENOUGH[dim], *left_out)
     tolerance = {1: 1e-14, 2: 1e-12, 3: 1e-8}[dim]
     z = forward(case, approximation)
     assert oracle.scaled_error(z, oracle.forward(case), oracle.forward_scale(case)) < tolerance
@@ -47,13 +47,13 @@ def test_enough_features_are_exact(dim: int, d: int, outside: tuple) -> None:
         assert oracle.scaled_error(got, want, scale) < 10 * tolerance
 
 
-@pytest.mark.parametrize("outside", OUTSIDE)
+@pytest.mark.parametrize("left_out", LEFT_OUT)
 @pytest.mark.parametrize(("dim", "d", "features"), [(1, 2, 3), (2, 2, 6), (3, 3, 10), (2, 1, 1)])
 def test_the_gradient_is_the_derivative_of_the_approximate_forward(
-    dim: int, d: int, features: int, outside: tuple
+    dim: int, d: int, features: int, left_out: tuple
 ) -> None:
     case = oracle.random_case(3, 60, 47, dim, d)
-    approximation = support.approximation(dim, features, *outside)
+    approximation = support.approximation(dim, features, *left_out)
     rng = np.random.default_rng(6)
     gradient = backward(case, approximation)._asdict()
     fields = {

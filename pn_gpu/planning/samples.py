@@ -14,7 +14,7 @@ import numpy as np
 from pn_gpu.kernels.mehler.arrays import Library
 from pn_gpu.kernels.mehler.expansion import Expansion
 from pn_gpu.kernels.mehler.features import NOBODY, NodeFeatures
-from pn_gpu.kernels.mehler.remainder import Nodes
+from pn_gpu.planning.remainder import Nodes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

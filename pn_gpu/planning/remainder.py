@@ -73,16 +73,16 @@ class Remainder:
     rest: Array
     shell: Array
 
-    def sums(self, outside: Array) -> Sums:
-        """T, T' and G without the particles in the mask ``outside`` [N]."""
-        inside = ~outside
-        v, shell = self.v[inside], self.shell[inside]
-        return Sums(_spill(self.e[inside], v), _spill(self.rest[inside], v), shell.T @ shell)
+    def sums(self, left_out: Array) -> Sums:
+        """T, T' and G without the particles in the mask ``left_out`` [N]."""
+        kept = ~left_out
+        v, shell = self.v[kept], self.shell[kept]
+        return Sums(_spill(self.e[kept], v), _spill(self.rest[kept], v), shell.T @ shell)
 
-    def coarse_sums(self, outside: Array) -> Sums:
+    def coarse_sums(self, left_out: Array) -> Sums:
         """The same with T alone."""
-        inside = ~outside
-        spill = _spill(self.e[inside], self.v[inside])
+        kept = ~left_out
+        spill = _spill(self.e[kept], self.v[kept])
         return Sums(spill, spill, np.zeros((0, 0), np.float32))
 
     def bounds(self, other: Sums, above: float = 0.0) -> Array:
