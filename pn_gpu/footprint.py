@@ -122,8 +122,8 @@ def particle_footprint(
     """
     check_integer("dim", dim, low=1)
     check_flag("shared", shared)
-    # A network of the same make with a node at every level: its checks are the real one's, and so is its metadata.
-    levels = [1] * len(_check(sizes, batch_size, dtype))
+    # A network of the same make with two nodes at every level: its checks are the real one's, and so is its metadata.
+    levels = [2] * len(_check(sizes, batch_size, dtype))
     small = ParticleNetwork(levels, dim, model=model, shared=shared, backend="numpy", dtype=dtype, seed=0)
     num_dipole = 2 if model == "charge_phase" else dim
     return _footprint(
@@ -149,7 +149,7 @@ def dense_footprint(
     dtype: str = "float32",
 ) -> Footprint:
     """Memory of a `DenseNetwork`; arguments as in `particle_footprint`."""
-    small = DenseNetwork([1] * len(_check(sizes, batch_size, dtype)), backend="numpy", dtype=dtype, seed=0)
+    small = DenseNetwork([2] * len(_check(sizes, batch_size, dtype)), backend="numpy", dtype=dtype, seed=0)
     return _footprint(
         small,
         sizes,

@@ -18,6 +18,7 @@ from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.model.examples import as_batch_targets, as_inputs, as_targets, batch_slices
 from pn_gpu.model.model import DTYPES, Model
 from pn_gpu.model.parameters import ParameterVector
+from pn_gpu.networks.summary import summarise
 from pn_gpu.storage import write_file
 from pn_gpu.training.fit import fit
 from pn_gpu.training.history import History
@@ -34,6 +35,10 @@ class Network(Model):
     def __repr__(self) -> str:
         shape = "-".join(map(str, self.sizes))
         return f"{type(self).__name__}({shape}, {self.num_parameters} parameters, {self.dtype} on {self.backend.name})"
+
+    def summary(self) -> str:
+        """Node sets and layers with their parameters, and those of dense layers beside them, as a text to print."""
+        return summarise(self)
 
     def forward(self, x: Array) -> Array:
         """The output activations [B, M] for inputs [B, N].

@@ -287,7 +287,7 @@ def test_progress_bar(capsys):
         ({"resume": True}, ValueError, "resume: got True without a checkpoint"),
         ({"validation_data": X}, TypeError, "validation_data: got ndarray, want a pair"),
         ({"validation_data": (X[:, :2], LABELS)}, ValueError, r"validation_data: x: got shape \(240, 2\)"),
-        ({"validation_data": (X[:0], LABELS[:0])}, ValueError, "validation_data: got no examples"),
+        ({"validation_data": (X[:0], LABELS[:0])}, ValueError, "validation_data: x: got no examples"),
         ({"checkpoint": "/nowhere/at/all.safetensors"}, FileNotFoundError, "the folder /nowhere/at does not exist"),
     ],
 )
