@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from pn_gpu.backends import to_numpy
 from pn_gpu.checks import check_choice, check_flag, check_integer, check_number
 from pn_gpu.training.run import Callback, TrainingRun
@@ -84,6 +86,13 @@ class EarlyStopping(Callback):
             raise ValueError(f"EarlyStopping watched {state['monitor']!r}, and is to watch {self.monitor!r} now")
         self._best, self._waited = float(state["best"]), int(state["waited"])
         self._parameters = state.get("parameters")
+
+    def on_resume(self, run: TrainingRun) -> None:
+        best, flat = self._parameters, to_numpy(run.network.parameters.flat)
+        if best is None:
+            return
+        if not isinstance(best, np.ndarray) or best.shape != flat.shape or best.dtype != flat.dtype:
+            raise ValueError(f"EarlyStopping: the best parameters are no array of shape {flat.shape}, {flat.dtype}")
 
 
 def as_callbacks(callbacks: Any) -> list[Callback]:

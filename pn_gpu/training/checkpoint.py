@@ -136,3 +136,4 @@ def _restore_callbacks(run: TrainingRun, states: list[Any], tensors: Tensors) ->
         prefix = f"callbacks.{index}."  # where older files have the arrays
         arrays = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
         callback.set_state(state | arrays)
+        callback.on_resume(run)

@@ -112,4 +112,7 @@ class Callback:
         return {}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take up what `state` gave."""
+        """Take up what `state` gave; ValueError or TypeError if it is of something else."""
+
+    def on_resume(self, run: TrainingRun) -> None:
+        """After `set_state`, before `on_train_begin`; ValueError if the state does not fit the run."""
