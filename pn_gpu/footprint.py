@@ -100,6 +100,7 @@ def particle_footprint(
     sizes: Sequence[int],
     dim: int = 3,
     *,
+    dipole_dim: int | None = None,
     model: str = "dipole",
     shared: bool = True,
     batch_size: int = 100,
@@ -110,7 +111,7 @@ def particle_footprint(
 
     Parameters
     ----------
-    sizes, dim, model, shared, dtype
+    sizes, dim, dipole_dim, model, shared, dtype
         As in `ParticleNetwork`.
     batch_size : int, default 100
     optimizer : {"adam", "rmsprop", "sgd", "momentum", "adagrad", "rprop"} or Optimizer, default "adam"
@@ -122,14 +123,16 @@ def particle_footprint(
     """
     check_integer("dim", dim, low=1)
     check_flag("shared", shared)
-    # A network of the same make with two nodes at every level: its checks are the real one's, and so is its metadata.
-    levels = [2] * len(_check(sizes, batch_size, dtype))
-    small = ParticleNetwork(levels, dim, model=model, shared=shared, backend="numpy", dtype=dtype, seed=0)
-    num_dipole = 2 if model == "charge_phase" else dim
+    # A network of the same make with hardly a node at every level: its checks and its metadata are the real one's.
+    levels = _fewest_nodes(_check(sizes, batch_size, dtype))
+    small = ParticleNetwork(
+        levels, dim, dipole_dim=dipole_dim, model=model, shared=shared, backend="numpy", dtype=dtype, seed=0
+    )
+    num_dipole = small.dipole_dim
     return _footprint(
         small,
         sizes,
-        particle_shapes(sizes, dim, model, shared),
+        particle_shapes(sizes, dim, model, shared, dipole_dim),
         batch_size,
         optimizer,
         forward=[forward_elements(*layer, dim, num_dipole) for layer in pairwise(sizes)],
@@ -149,7 +152,7 @@ def dense_footprint(
     dtype: str = "float32",
 ) -> Footprint:
     """Memory of a `DenseNetwork`; arguments as in `particle_footprint`."""
-    small = DenseNetwork([2] * len(_check(sizes, batch_size, dtype)), backend="numpy", dtype=dtype, seed=0)
+    small = DenseNetwork(_fewest_nodes(_check(sizes, batch_size, dtype)), backend="numpy", dtype=dtype, seed=0)
     return _footprint(
         small,
         sizes,
@@ -161,6 +164,11 @@ def dense_footprint(
         backward=[n_in * n_out for n_in, n_out in pairwise(sizes)],
         scratch=(0, 0),
     )
+
+
+def _fewest_nodes(sizes: Sequence[int]) -> list[int]:
+    """A node at every level, and two outputs: a softmax has no fewer."""
+    return [1] * (len(sizes) - 1) + [2]
 
 
 def _check(sizes: Sequence[int], batch_size: int, dtype: str) -> Sequence[int]:

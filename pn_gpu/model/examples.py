@@ -13,8 +13,8 @@ from pn_gpu.model.model import Model
 
 Array = Any
 
-# How far the targets of a softmax output may be from adding up to 1: rounding, of 16-bit probabilities too.
-PROBABILITY_TOLERANCE = 5e-3
+# How far from 1 a row of shares may sum: they come rounded, from other networks among others.
+SHARE_TOLERANCE = 1e-3
 
 
 def as_inputs(x: Array, network: Model) -> Array:
@@ -40,7 +40,7 @@ def check_inputs(x: Array, width: int, dtype: str) -> Array:
     x = _as_array("x", x)
     if x.ndim != 2 or x.shape[1] != width:
         raise ValueError(f"x: got shape {tuple(x.shape)}, want [examples, {width}], the network's number of inputs")
-    return _as_finite("x", x, dtype)
+    return _as_finite("x", x, getattr(namespace_of(x), dtype))
 
 
 def check_targets(y: Array, count: int, network: Model) -> Array:
@@ -70,18 +70,25 @@ def check_targets(y: Array, count: int, network: Model) -> Array:
     if y.ndim != 2 or y.shape[1] != width:
         form = f"labels [{count}] or targets" if network.has_classes else "targets"
         raise ValueError(f"y: got shape {tuple(y.shape)}, want {form} [{count}, {width}]")
-    y = _as_finite("y", y, network.dtype)
+    y = _as_finite("y", y, getattr(xp, network.dtype))
     if network.is_classifier and count and not (bool(xp.min(y) >= 0) and bool(xp.max(y) <= 1)):
         raise ValueError(f"y: got values from {float(xp.min(y))} to {float(xp.max(y))}, want 0 to 1")
     if network.has_classes and count:
-        sums = xp.sum(y, axis=1)
-        worst = int(xp.argmax(xp.abs(sums - 1)))
-        if abs(float(sums[worst]) - 1) > PROBABILITY_TOLERANCE:
-            raise ValueError(
-                f"y: got targets whose row {worst} adds up to {float(sums[worst]):.6g}, want probabilities that add up"
-                " to 1; several classes at once want output='sigmoid'"
-            )
+        _check_shares(y)
     return y
+
+
+def _check_shares(y: Array) -> None:
+    """A row of targets for a softmax says how an example is shared among the classes, as its outputs do."""
+    xp = namespace_of(y)
+    sums = xp.sum(y, axis=1)
+    errors = xp.abs(sums - 1)
+    if bool(xp.any(errors > SHARE_TOLERANCE)):
+        row = int(xp.argmax(errors))
+        raise ValueError(
+            f"y: got a row that sums to {float(sums[row]):.4g} (row {row}), want rows of shares that sum to 1;"
+            " output='sigmoid' takes several classes at once"
+        )
 
 
 def _check_labels(y: Array, num_classes: int) -> Array:
@@ -125,18 +132,18 @@ def _as_array(name: str, a: Array) -> Array:
     return xp.astype(a, xp.uint8) if xp.isdtype(a.dtype, "bool") else a
 
 
-def _as_finite(name: str, a: Array, dtype: str) -> Array:
-    """``a`` in ``dtype``, finite there too."""
-    xp = namespace_of(a)
-    wanted = getattr(xp, dtype)
-    if a.dtype == wanted:
-        _check_finite(name, a)
+def _as_finite(name: str, a: Array, dtype: Any) -> Array:
+    """``a`` in the dtype; a ValueError if it holds NaN or infinity, or numbers that become infinite there."""
+    _check_finite(name, a)
+    if a.dtype == dtype:
         return a
-    with np.errstate(over="ignore", invalid="ignore"):
-        converted = xp.astype(a, wanted)
+    xp = namespace_of(a)
+    with np.errstate(over="ignore"):
+        converted = xp.astype(a, dtype)
     if not bool(xp.all(xp.isfinite(converted))):
-        _check_finite(name, a)
-        raise ValueError(f"{name}: got values beyond the range of {dtype} (up to {float(xp.finfo(wanted).max):.3g})")
+        where = np.argwhere(~np.isfinite(to_numpy(converted)))[0]
+        value = to_numpy(a)[tuple(where)]
+        raise ValueError(f"{name}: got {value} at {where.tolist()}, too large for {str(converted.dtype).rpartition('.')[2]}")
     return converted
 
 

@@ -10,7 +10,9 @@ from pn_gpu.model.node_models import get_node_model
 Shapes = dict[str, tuple[int, ...]]
 
 
-def particle_shapes(sizes: Sequence[int], dim: int, model: str = "dipole", shared: bool = True) -> Shapes:
+def particle_shapes(
+    sizes: Sequence[int], dim: int, model: str = "dipole", shared: bool = True, dipole_dim: int | None = None
+) -> Shapes:
     """Names and shapes of a `ParticleNetwork`'s parameters."""
     if shared:
         node_sets = [(num, index > 0) for index, num in enumerate(sizes)]
@@ -20,7 +22,7 @@ def particle_shapes(sizes: Sequence[int], dim: int, model: str = "dipole", share
     shapes = {
         f"particles.{index}.{name}": shape
         for index, (num, is_output) in enumerate(node_sets)
-        for name, shape in node_model.shapes(num, dim, is_output).items()
+        for name, shape in node_model.shapes(num, dim, node_model.check_dipole_dim(dipole_dim, dim), is_output).items()
     }
     return shapes | {f"layers.{index}.bias": (num,) for index, num in enumerate(sizes[1:])}
 

@@ -50,6 +50,7 @@ class ArrayBatches:
         self._examples = examples
         self._size, self._shuffle = batch_size, shuffle
         self._part, self._num_parts = part, num_parts
+        self._rows: np.ndarray[Any, Any]
         self.num_examples: int | None = examples.x.shape[0]
 
     def __len__(self) -> int:
@@ -61,9 +62,13 @@ class ArrayBatches:
         assert self.num_examples is not None
         order = rng.permutation(self.num_examples) if self._shuffle else np.arange(self.num_examples)
         for start in range(0, self.num_examples, self._size):
-            rows = order[start : start + self._size]
+            self._rows = rows = order[start : start + self._size]
             part = self._examples.take(rows[self._part :: self._num_parts], self._network)
             yield Batch(part.x, as_batch_targets(part.y, self._network), part.weights, len(rows))
+
+    def last_examples(self) -> Examples:
+        """The batch yielded last, whole in every process."""
+        return self._examples.take(self._rows, self._network)
 
     def fingerprint(self) -> str | None:
         """What tells these examples from others."""
@@ -79,6 +84,7 @@ class IterableBatches:
         self._network = network
         self._batches = batches
         self._seen_any = False
+        self._last: Examples
 
     def __len__(self) -> int:
         if not isinstance(self._batches, Sized):
@@ -100,11 +106,16 @@ class IterableBatches:
             if x.shape[0] == 0:
                 continue
             empty = False
+            self._last = Examples(x, y, None)
             yield Batch(x, as_batch_targets(y, network), None, x.shape[0])
         if empty:
             again = "; a generator can be gone through only once: give a list or a DataLoader" if self._seen_any else ""
             raise ValueError(f"x: the iterable yielded no examples in this epoch{again}")
         self._seen_any = True
+
+    def last_examples(self) -> Examples:
+        """The batch yielded last."""
+        return self._last
 
     def fingerprint(self) -> str | None:
         """Nothing is known of the examples before they come."""

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from pn_gpu.backends import to_numpy
-from pn_gpu.checks import check_integer
+from pn_gpu.checks import check_integer, check_number
 from pn_gpu.storage import DAMAGE, read_file, write_file
 from pn_gpu.training.history import History
+from pn_gpu.training.proportional_steps import ProportionalSteps
 from pn_gpu.training.run import TrainingRun
 
 _TRAINING = "training"
@@ -52,6 +53,7 @@ def save_checkpoint(run: TrainingRun, path: str | os.PathLike[str], trained: Any
         "history": run.history.metrics,
         "random_state": run.rng.bit_generator.state,
         "callbacks": [callback.state() for callback in run.stateful_callbacks],
+        "step_scales": run.steps.scales,
     }
     network = run.network
     write_file(path, network.parameters.to_numpy() | tensors, network.metadata() | {_TRAINING: training})
@@ -71,7 +73,8 @@ def restore_checkpoint(run: TrainingRun, path: str | os.PathLike[str]) -> None:
         raise ValueError(f"checkpoint: {path} holds a network but no training run to resume")
     before = to_numpy(run.network.parameters.flat).copy()
     try:
-        _check_same({"architecture": metadata["architecture"]}, {"architecture": run.network.architecture()})
+        architecture = run.network.complete_architecture(metadata["architecture"])
+        _check_same({"architecture": architecture}, {"architecture": run.network.architecture()})
         training = metadata[_TRAINING]
         _check_same(training["settings"], run.settings())
         _restore_numbers(run, tensors)
@@ -124,6 +127,10 @@ def _restore_progress(run: TrainingRun, training: dict[str, Any]) -> None:
     history = {name: [float(value) for value in values] for name, values in training["history"].items()}
     if {len(values) for values in history.values()} != {run.epoch}:
         raise ValueError(f"its history does not have the {run.epoch} epochs that were trained")
+    scales = training.get("step_scales", {})
+    run.steps = ProportionalSteps(
+        run.network, {name: check_number("step_scales", scale, low=0, low_open=True) for name, scale in scales.items()}
+    )
     reason = training["stop_reason"]
     if not isinstance(reason, str):
         raise ValueError(f"stop_reason: got {reason!r}, want a text")

@@ -337,32 +337,14 @@ def test_labels_in_a_column():
     assert column.evaluate(X, LABELS[:, None]) == flat.evaluate(X, LABELS)
 
 
-def test_one_softmax_output_is_refused():
-    with pytest.raises(ValueError, match="output: got 'softmax' with one output, which is always 1; want output='sigm"):
-        pn.ParticleNetwork([4, 8, 1])
-    with pytest.raises(ValueError, match="output: got 'softmax' with one output"):
-        pn.DenseNetwork([4, 8, 1])
-
-
-def test_softmax_targets_are_probabilities():
-    targets = np.eye(3)[LABELS]
-    make().fit(X, 0.9 * targets + 0.1 / 3, epochs=1)
-    make().fit(X, (targets / 3 + 2 / 9).astype(np.float16), epochs=1)
-    targets[7] = [1, 0, 1]
-    with pytest.raises(ValueError, match=r"y: got targets whose row 7 adds up to 2, .* want output='sigmoid'"):
-        make().fit(X, targets)
-    with pytest.raises(ValueError, match="adds up to 0"):
-        make().evaluate(X, np.zeros((240, 3)))
-
-
 def test_numbers_beyond_float32_are_refused():
     large = X.astype(np.float64)
     large[3, 1] = 1e39
-    with pytest.raises(ValueError, match=r"x: got values beyond the range of float32 \(up to 3.4e\+38\)"):
+    with pytest.raises(ValueError, match=r"x: got 1e\+39 at \[3, 1\], too large for float32$"):
         make().fit(large, LABELS)
     assert np.isfinite(make(dtype="float64").evaluate(1e30 * X.astype(np.float64), LABELS)["accuracy"])
     regression = pn.ParticleNetwork([4, 3, 1], output="linear", seed=0, backend="numpy")
-    with pytest.raises(ValueError, match="y: got values beyond the range of float32"):
+    with pytest.raises(ValueError, match=r"y: got 1e\+39 at \[3, 0\], too large for float32$"):
         regression.evaluate(X, large[:, 1])
 
 
