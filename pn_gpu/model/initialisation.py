@@ -139,9 +139,13 @@ def differs_by_example(x: Array) -> bool:
     return x.shape[0] > 1 and bool(namespace_of(x).any(x != x[:1, ...]))
 
 
-def root_mean_square(z: Array) -> float:
-    """Of all elements."""
-    return float(namespace_of(z).mean(z * z)) ** 0.5
+def root_mean_square(z: Array, weights: Array | None = None) -> float:
+    """Of all elements; with ``weights`` [B], not all 0, of weighted rows."""
+    xp = namespace_of(z)
+    squares = z * z
+    if weights is not None:
+        squares = squares * (weights / xp.mean(weights))[:, None]
+    return float(xp.mean(squares)) ** 0.5
 
 
 def mean_length(vectors: Array) -> float:
