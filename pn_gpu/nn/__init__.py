@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pn_gpu.kernels.torch import flops  # noqa: F401  (registers its formulas)
+from pn_gpu.nn.initialisation import calibrate, parameter_groups
 from pn_gpu.nn.linear import ParticleLinear
 from pn_gpu.nn.mlp import ParticleMLP
 from pn_gpu.nn.particles import Particles, shared_particles
@@ -28,7 +29,9 @@ __all__ = [
     "ParticleMLP",
     "Particles",
     "RowwiseParticleParallel",
+    "calibrate",
     "gradient_bytes",
+    "parameter_groups",
     "shared_particles",
 ]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pn_gpu.checks import check_integer
 from pn_gpu.kernels.room import Particles
 
 
@@ -28,3 +29,23 @@ def check_fit(particles: Particles, bias: Tensor | None) -> None:
         raise ValueError(f"out_particles: got device {r_out.device}, want {r_in.device} like in_particles")
     if bias is not None and bias.shape[0] != r_out.shape[0]:
         raise ValueError(f"bias: got {bias.shape[0]} of them, want {r_out.shape[0]}, as many as out_particles")
+
+
+def check_given(name: str, value: int | None, of_particles: int) -> int:
+    """A number of dimensions beside particles that have theirs already."""
+    if value is not None and check_integer(name, value, low=1) != of_particles:
+        raise ValueError(f"{name}: got {value}, want {of_particles} like the particles that were given, or none")
+    return of_particles
+
+
+def check_node_sets(inputs: Any, outputs: Any) -> None:
+    """The two node sets that a layer is made of."""
+    for name in ("dim", "dipole_dim"):
+        got, want = getattr(outputs, name), getattr(inputs, name)
+        if got != want:
+            raise ValueError(f"out_features: got particles of {name} {got}, want {want} like those of in_features")
+    for name in ("device", "dtype"):
+        got, want = getattr(outputs.positions, name), getattr(inputs.positions, name)
+        if got != want:
+            error = ValueError if name == "device" else TypeError
+            raise error(f"out_features: got particles of {name} {got}, want {want} as in_features has")

@@ -19,7 +19,15 @@ from pn_gpu.kernels.room import Particles as LayerParticles
 from pn_gpu.kernels.torch import particle_linear, potential_name
 from pn_gpu.kernels.torch.checks import check_input
 from pn_gpu.kernels.torch.weight import dense_weight
-from pn_gpu.nn.checks import check_fit, check_node_set
+from pn_gpu.model.initialisation import (
+    HIDDEN_SIZE,
+    INITIALISATIONS,
+    INPUT_MOMENTS,
+    RELU_MOMENTS,
+    kernel_moments,
+    layer_gain,
+)
+from pn_gpu.nn.checks import check_fit, check_given, check_node_set, check_node_sets
 from pn_gpu.nn.particles import Particles, fill, keep_float32, parameter_dtype
 from pn_gpu.nn.tracing import trace_layer
 from pn_gpu.nn.weight import ComputedWeight
@@ -55,6 +63,11 @@ class ParticleLinear(nn.Module):
         As in `pn_gpu.particle_linear`.
     dipole_dim : int, optional
         Dimensions of the dipoles of new node sets: by default those of a given `Particles`, else of the positions.
+    initialisation : {"scaled", "paper"}, default "scaled"
+        Length of the dipoles of new node sets. paper: 1, under which z grows with the width. scaled: such that z starts
+        at about unit size; of the output set if that is new, else of the input set. Inputs of unit mean square are
+        assumed, for a new input set; for a given one, activations (ReLU) of a layer whose output set it is.
+        `pn_gpu.nn.calibrate` measures instead.
     input_precision : {None, "ieee", "tf32", "bf16x3"}, default None
         How a GPU takes products of float32 inputs; None follows `torch.set_float32_matmul_precision`.
     generator : torch.Generator, optional
@@ -89,6 +102,7 @@ class ParticleLinear(nn.Module):
         rtol: float = 1e-3,
         *,
         dipole_dim: int | None = None,
+        initialisation: str = "scaled",
         input_precision: str | None = None,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
@@ -104,21 +118,26 @@ class ParticleLinear(nn.Module):
 
         given = [p for p in (in_features, out_features) if isinstance(p, Particles)]
         if given:
-            dim = _check_given("dim", dim, given[0].dim)
-            dipole_dim = _check_given("dipole_dim", dipole_dim, given[0].dipole_dim)
+            dim = check_given("dim", dim, given[0].dim)
+            dipole_dim = check_given("dipole_dim", dipole_dim, given[0].dipole_dim)
             device = given[0].positions.device if device is None else device
             dtype = given[0].positions.dtype if dtype is None else dtype
 
-        def node_set(features: int | Particles) -> Particles:
+        dim = 3 if dim is None else dim
+
+        def node_set(features: int | Particles, length: float) -> Particles:
             if isinstance(features, Particles):
                 return features
             return Particles(
-                features, 3 if dim is None else dim, dipole_dim, generator=generator, device=device, dtype=dtype
+                features, dim, dipole_dim, dipole_length=length, generator=generator, device=device, dtype=dtype
             )
 
-        self.in_particles = node_set(in_features)
-        self.out_particles = node_set(out_features)
-        _check_fit(self.in_particles, self.out_particles)
+        in_length, out_length = 1.0, 1.0
+        if check_choice("initialisation", initialisation, INITIALISATIONS) == "scaled":
+            in_length, out_length = _scaled_lengths(in_features, out_features, dim, dipole_dim, self.potential)
+        self.in_particles = node_set(in_features, in_length)
+        self.out_particles = node_set(out_features, out_length)
+        check_node_sets(self.in_particles, self.out_particles)
         if check_flag("bias", bias):
             empty = torch.empty(self.out_features, device=device, dtype=parameter_dtype(dtype))
             self.bias = nn.Parameter(empty)
@@ -191,6 +210,12 @@ class ParticleLinear(nn.Module):
         return direct if plan.approximation is None else Mehler(plan.approximation)
 
     @torch.no_grad()
+    def scale_outputs(self, factor: float) -> None:
+        """Multiply the dipoles of the output set, and so z without its bias, by ``factor``."""
+        self.planner.reset()
+        self.out_particles.dipoles.mul_(factor)
+
+    @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw both node sets and the bias anew; for shared node sets, whoever shares them sees it."""
         self.planner.reset()
@@ -254,20 +279,19 @@ def _gathered(parameter: Tensor) -> Tensor:
     return parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
 
 
-def _check_given(name: str, value: int | None, of_particles: int) -> int:
-    """A number of dimensions beside particles that have theirs already."""
-    if value is not None and check_integer(name, value, low=1) != of_particles:
-        raise ValueError(f"{name}: got {value}, want {of_particles} like the particles that were given, or none")
-    return of_particles
-
-
-def _check_fit(inputs: Particles, outputs: Particles) -> None:
-    for name in ("dim", "dipole_dim"):
-        got, want = getattr(outputs, name), getattr(inputs, name)
-        if got != want:
-            raise ValueError(f"out_features: got particles of {name} {got}, want {want} like those of in_features")
-    for name in ("device", "dtype"):
-        got, want = getattr(outputs.positions, name), getattr(inputs.positions, name)
-        if got != want:
-            error = ValueError if name == "device" else TypeError
-            raise error(f"out_features: got particles of {name} {got}, want {want} as in_features has")
+def _scaled_lengths(
+    in_features: int | Particles, out_features: int | Particles, dim: int, dipole_dim: int | None, potential: str
+) -> tuple[float, float]:
+    """Lengths of the dipoles of new input and output sets at which z has about unit size."""
+    shared = isinstance(in_features, Particles)
+    gain = layer_gain(
+        in_features.num if isinstance(in_features, Particles) else check_integer("in_features", in_features, low=1),
+        dim if dipole_dim is None else check_integer("dipole_dim", dipole_dim, low=1),
+        kernel_moments(potentials.get(potential), check_integer("dim", dim, low=1)),
+        RELU_MOMENTS if shared else INPUT_MOMENTS,
+        coherent=shared,
+    )
+    length = HIDDEN_SIZE / gain if gain > 0 else 1.0
+    if isinstance(out_features, Particles):
+        return length / out_features.dipole_length, 1.0
+    return 1.0, length / (in_features.dipole_length if isinstance(in_features, Particles) else 1.0)
