@@ -38,8 +38,8 @@ def check_given(name: str, value: int | None, of_particles: int) -> int:
     return of_particles
 
 
-def check_node_sets(inputs: Any, outputs: Any) -> None:
-    """The two node sets that a layer is made of."""
+def check_same_make(inputs: nn.Module, outputs: nn.Module) -> None:
+    """Two node sets that a layer can connect: of the same dimensions, device and dtype."""
     for name in ("dim", "dipole_dim"):
         got, want = getattr(outputs, name), getattr(inputs, name)
         if got != want:

@@ -10,28 +10,26 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-from pn_gpu.checks import check_choice, check_flag, check_integer
-from pn_gpu.dispatch import can_read
+from pn_gpu.checks import check_choice, check_flag
+from pn_gpu.dispatch import outside_transforms, readable
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.room import Direct, How, Mehler
 from pn_gpu.kernels.room import Particles as LayerParticles
+from pn_gpu.kernels.staging import Planned
 from pn_gpu.kernels.torch import particle_linear, potential_name
 from pn_gpu.kernels.torch.checks import check_input
 from pn_gpu.kernels.torch.weight import dense_weight
 from pn_gpu.model.initialisation import (
-    HIDDEN_SIZE,
     INITIALISATIONS,
-    INPUT_MOMENTS,
-    RELU_MOMENTS,
-    kernel_moments,
-    layer_gain,
 )
-from pn_gpu.nn.checks import check_fit, check_given, check_node_set, check_node_sets
+from pn_gpu.nn.checks import check_fit, check_given, check_node_set, check_same_make
+from pn_gpu.nn.chooser import LayerChooser
 from pn_gpu.nn.particles import Particles, fill, keep_float32, parameter_dtype
+from pn_gpu.nn.start import scaled_lengths
 from pn_gpu.nn.tracing import trace_layer
 from pn_gpu.nn.weight import ComputedWeight
-from pn_gpu.operator import is_never_fast
+from pn_gpu.operator import computed_whole, is_never_fast
 from pn_gpu.planning import MethodPlanner
 
 if TYPE_CHECKING:
@@ -111,6 +109,7 @@ class ParticleLinear(nn.Module):
         super().__init__()
         self.potential = potential_name(potential)
         self.planner = MethodPlanner(method, rtol, self.potential)
+        self._chooser = LayerChooser(self.planner)
         if input_precision is not None:
             check_choice("input_precision", input_precision, PRECISIONS)
         self.input_precision = input_precision
@@ -123,21 +122,27 @@ class ParticleLinear(nn.Module):
             device = given[0].positions.device if device is None else device
             dtype = given[0].positions.dtype if dtype is None else dtype
 
-        dim = 3 if dim is None else dim
-
         def node_set(features: int | Particles, length: float) -> Particles:
             if isinstance(features, Particles):
                 return features
             return Particles(
-                features, dim, dipole_dim, dipole_length=length, generator=generator, device=device, dtype=dtype
+                features,
+                3 if dim is None else dim,
+                dipole_dim,
+                dipole_length=length,
+                generator=generator,
+                device=device,
+                dtype=dtype,
             )
 
         in_length, out_length = 1.0, 1.0
         if check_choice("initialisation", initialisation, INITIALISATIONS) == "scaled":
-            in_length, out_length = _scaled_lengths(in_features, out_features, dim, dipole_dim, self.potential)
+            in_length, out_length = scaled_lengths(
+                in_features, out_features, 3 if dim is None else dim, dipole_dim, self.potential
+            )
         self.in_particles = node_set(in_features, in_length)
         self.out_particles = node_set(out_features, out_length)
-        check_node_sets(self.in_particles, self.out_particles)
+        check_same_make(self.in_particles, self.out_particles)
         if check_flag("bias", bias):
             empty = torch.empty(self.out_features, device=device, dtype=parameter_dtype(dtype))
             self.bias = nn.Parameter(empty)
@@ -198,16 +203,24 @@ class ParticleLinear(nn.Module):
         check_input(x, particles.r_in)
         return particle_linear(x, particles, bias, self._how(x, particles))
 
-    def _how(self, x: Tensor, particles: LayerParticles) -> How:
-        """How to compute this call: by the plan, unless every weight is wanted or the particles cannot be read."""
-        potential, method = potentials.get(self.potential), self.planner.method
+    def _how(self, x: Tensor, particles: LayerParticles) -> How | Planned:
+        """How to compute this call: as planned, now or when the graph runs that is being traced."""
+        potential, planner = potentials.get(self.potential), self.planner
         direct = Direct(potential, self.input_precision)
-        if method == "direct" or (method == "auto" and is_never_fast(particles, potential)):
+        if planner.method == "direct" or (planner.method == "auto" and is_never_fast(particles, potential)):
             return direct
-        if not can_read(x, *particles):
-            return direct
-        plan = self.planner.plan(math.prod(x.shape[:-1]), *(p.detach() for p in particles))
+        if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+            return Planned(self._chooser.number, self.potential, self.input_precision, planner.method, planner.rtol)
+        plain = readable(particles)
+        with outside_transforms():
+            plan = planner.current if plain is None else planner.plan(math.prod(x.shape[:-1]), *plain)
+        if plan is None:
+            return computed_whole(direct, particles)
         return direct if plan.approximation is None else Mehler(plan.approximation)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._chooser = LayerChooser(self.planner)  # a copy plans for itself
 
     @torch.no_grad()
     def scale_outputs(self, factor: float) -> None:
@@ -277,21 +290,3 @@ class ParticleLinear(nn.Module):
 def _gathered(parameter: Tensor) -> Tensor:
     """All of a parameter, of which every process may have but a part."""
     return parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
-
-
-def _scaled_lengths(
-    in_features: int | Particles, out_features: int | Particles, dim: int, dipole_dim: int | None, potential: str
-) -> tuple[float, float]:
-    """Lengths of the dipoles of new input and output sets at which z has about unit size."""
-    shared = isinstance(in_features, Particles)
-    gain = layer_gain(
-        in_features.num if isinstance(in_features, Particles) else check_integer("in_features", in_features, low=1),
-        dim if dipole_dim is None else check_integer("dipole_dim", dipole_dim, low=1),
-        kernel_moments(potentials.get(potential), check_integer("dim", dim, low=1)),
-        RELU_MOMENTS if shared else INPUT_MOMENTS,
-        coherent=shared,
-    )
-    length = HIDDEN_SIZE / gain if gain > 0 else 1.0
-    if isinstance(out_features, Particles):
-        return length / out_features.dipole_length, 1.0
-    return 1.0, length / (in_features.dipole_length if isinstance(in_features, Particles) else 1.0)

@@ -109,6 +109,5 @@ def test_what_may_not_be_drawn_anew_stays(monkeypatch):
     layer.reset_parameters()
     unchanged = {name for name, p in layer.named_parameters() if torch.equal(p, before[name])}
     assert unchanged == {"bias", "in_particles.positions", "in_particles.dipoles"}
-    torch.testing.assert_close(
-        layer.out_particles.dipoles.norm(dim=1), torch.full((3,), layer.out_particles.dipole_length)
-    )
+    lengths = torch.full((3,), layer.out_particles.dipole_length)
+    torch.testing.assert_close(layer.out_particles.dipoles.norm(dim=1), lengths)
