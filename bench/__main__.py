@@ -16,6 +16,7 @@ BENCHMARKS = {
     "auto": "method=auto beside direct, whatever it chooses",
     "train_wide": "wide networks trained to the end beside a dense MLP: time, accuracy, memory",
     "initialisation": "initial loss and accuracy after a few epochs, by topology and start",
+    "tables": "small tables: the defaults of pn-gpu train beside scikit-learn's perceptron",
     "table1": "the paper's Table 1: accuracy by topology, dimension and recipe",
     "gpu": "particle layers beside dense ones on a GPU: times, memory, roofline",
     "cupy": "the CuPy kernels beside cuBLAS on a stored W",

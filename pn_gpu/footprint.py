@@ -125,8 +125,8 @@ def particle_footprint(
     """
     check_integer("dim", dim, low=1)
     check_flag("shared", shared)
-    # A network of the same make with a node at every level: its checks are the real one's, and so is its metadata.
-    levels = [1] * len(_check(sizes, batch_size, dtype))
+    # A network of the same make with hardly a node at every level: its checks and its metadata are the real one's.
+    levels = _fewest_nodes(_check(sizes, batch_size, dtype))
     small = ParticleNetwork(
         levels, dim, dipole_dim=dipole_dim, model=model, shared=shared, backend="numpy", dtype=dtype, seed=0
     )
@@ -154,7 +154,7 @@ def dense_footprint(
     dtype: str = "float32",
 ) -> Footprint:
     """Memory of a `DenseNetwork`; arguments as in `particle_footprint`."""
-    small = DenseNetwork([1] * len(_check(sizes, batch_size, dtype)), backend="numpy", dtype=dtype, seed=0)
+    small = DenseNetwork(_fewest_nodes(_check(sizes, batch_size, dtype)), backend="numpy", dtype=dtype, seed=0)
     return _footprint(
         small,
         sizes,
@@ -191,6 +191,11 @@ def dense_shapes(sizes: Sequence[int]) -> Shapes:
     for index, (n_in, n_out) in enumerate(pairwise(sizes)):
         shapes |= {f"layers.{index}.weight": (n_in, n_out), f"layers.{index}.bias": (n_out,)}
     return shapes
+
+
+def _fewest_nodes(sizes: Sequence[int]) -> list[int]:
+    """A node at every level, and two outputs: a softmax has no fewer."""
+    return [1] * (len(sizes) - 1) + [2]
 
 
 def _check(sizes: Sequence[int], batch_size: int, dtype: str) -> Sequence[int]:

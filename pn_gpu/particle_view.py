@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pn_gpu.backends import to_numpy
+from pn_gpu.figures import new_figure
 from pn_gpu.model.parameters import ParameterGroup
 from pn_gpu.networks.particle_network import ParticleNetwork
 
@@ -79,7 +80,7 @@ class ParticleView:
 
     def draw(self, ax: Axes, positions: list[Array], dipoles: list[Array | None]) -> None:
         """Draw all node sets on ``ax``."""
-        arrow = 0.3 if sum(map(len, positions)) <= 300 else 0.2
+        arrow = arrow_length(positions)
         for index, (r, v, label) in enumerate(zip(positions, dipoles, self.labels, strict=True)):
             colour = COLOURS[index % len(COLOURS)]
             # Many particles are small and faint, so that the few of a later set stay visible among them.
@@ -103,6 +104,9 @@ class ParticleView:
                     alpha=alpha,
                     width=0.0025,
                 )
+                # The axes know of where arrows begin alone, and would cut their heads off.
+                ax.update_datalim(np.stack(points, axis=1) + arrow * np.stack(arrows, axis=1))
+                ax.autoscale_view()
         self._label(ax)
 
     def _label(self, ax: Axes) -> None:
@@ -141,6 +145,18 @@ def _dipoles(network: ParticleNetwork, nodes: ParameterGroup) -> Array:
     return to_numpy(network.model.dipoles(nodes, as_output="charges" in dir(nodes))).astype(np.float64)
 
 
+def arrow_length(positions: list[Array]) -> float:
+    """How long a dipole of length 1 is drawn, in units of the positions: many arrows are short."""
+    return 0.3 if sum(map(len, positions)) <= 300 else 0.2
+
+
+def arrow_ends(positions: list[Array], dipoles: list[Array | None]) -> list[Array]:
+    """All points that must be seen: where arrows begin, and where they end."""
+    length = arrow_length(positions)
+    heads = [r + length * v for r, v in zip(positions, dipoles, strict=True) if v is not None]
+    return [*positions, *heads]
+
+
 def _node_set_labels(network: ParticleNetwork) -> list[str]:
     if not network.shared:
         return [f"layer {layer.index} {side}" for layer in network.connections for side in ("inputs", "outputs")]
@@ -152,10 +168,3 @@ def _node_set_labels(network: ParticleNetwork) -> list[str]:
 def evenly(count: int, most: int) -> Array:
     """At most ``most`` indices below ``count``, evenly spaced."""
     return np.arange(count) if count <= most else np.linspace(0, count - 1, most).round().astype(np.int64)
-
-
-def new_figure(size: tuple[float, float]) -> Any:
-    """A figure that pyplot knows, so that scripts and notebooks show it; ``size`` in inches."""
-    import matplotlib.pyplot as plt
-
-    return plt.figure(figsize=size, layout="constrained")

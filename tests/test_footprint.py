@@ -128,6 +128,16 @@ def test_wide_layers_grow_with_nodes_alone():
     assert particle_footprint([10**6, 10**6], 3, batch_size=1).training_peak < 1e9 < dense_footprint([10**6] * 2).file
 
 
+@pytest.mark.parametrize("width", [10**9, 10**12])
+def test_any_size_can_be_asked_for(width):
+    """By arithmetic: as much memory for a billion nodes as for ten."""
+    small, large = (
+        traced_peak(lambda size=size: particle_footprint([size, size, 10], 2, batch_size=100)) for size in (10, width)
+    )
+    assert large < small + 100_000
+    assert dense_footprint([width, width]).num_parameters == width * (width + 1)
+
+
 def test_bad_input():
     for arguments, error, message in (
         (([5],), ValueError, "sizes: got"),

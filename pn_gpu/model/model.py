@@ -58,6 +58,11 @@ class Model(ABC):
         self._activations = _check_activations(activation, output, len(self.sizes) - 1)
         output_name = self._activations[-1].name
         self.loss: Loss = get_loss(DEFAULT_LOSS.get(output_name, "mse") if loss is None else loss)
+        if self.has_classes and self.sizes[-1] == 1:
+            raise ValueError(
+                f"output: got {output!r} with loss {self.loss.name!r} and a single output, which is always 1; want"
+                " output='sigmoid' (yes or no), output='linear' (a number), or an output for every class"
+            )
         self.dropout = check_number("dropout", dropout, low=0, high=1, high_open=True)
         self.backend = get_backend(backend)
         self.dtype = check_choice("dtype", dtype, DTYPES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from pn_gpu.networks.dense_network import DenseNetwork
 from pn_gpu.networks.network import Network
 from pn_gpu.networks.particle_network import ParticleNetwork
 from pn_gpu.storage import Path_, read_file
+
+if TYPE_CHECKING:
+    from pn_gpu.data.preprocessing import Preprocessing
 
 NETWORK_KINDS: dict[str, type[ParticleNetwork] | type[DenseNetwork]] = {
     kind.kind: kind for kind in (ParticleNetwork, DenseNetwork)
@@ -72,4 +75,19 @@ def _build_network(
                 f"{path}: {name} has shape {tensors[name].shape}, the architecture wants {tuple(value.shape)}"
             )
         network.parameters[name] = network.backend.asarray(tensors[name])
+    if "preprocessing" in metadata:
+        network.preprocessing = _read_preprocessing(path, metadata["preprocessing"], network)
     return network
+
+
+def _read_preprocessing(path: Path_, data: Any, network: Network) -> Preprocessing:
+    from pn_gpu.data.preprocessing import Preprocessing  # which few networks have
+
+    try:
+        preprocessing = Preprocessing.from_json(data)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    shape = preprocessing.inputs.num_features, preprocessing.targets.num_outputs
+    if shape != (network.sizes[0], network.sizes[-1]):
+        raise ValueError(f"{path}: its preprocessing has {shape} inputs and outputs, its network another number")
+    return preprocessing

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import array_api_compat as compat
 import numpy as np
@@ -24,12 +24,31 @@ from pn_gpu.training.history import History
 from pn_gpu.training.metrics import evaluate
 from pn_gpu.training.passes import batch_gradient, forward_pass
 
+if TYPE_CHECKING:
+    from pn_gpu.data.preprocessing import Preprocessing
+
 Array = Any
 AnyNetwork = TypeVar("AnyNetwork", bound="Network")
 
 
 class Network(Model):
-    """A `Model` and what is done with it."""
+    """A `Model` and what is done with it.
+
+    Attributes
+    ----------
+    preprocessing : Preprocessing or None
+        What was done to the data that the network was trained on, saved with it: ``preprocessing.inputs.encode`` makes
+        its inputs of other data, and ``preprocessing.targets.decode`` labels or units of what it predicts. None by
+        default; ``pn-gpu train`` sets it, and ``network.preprocessing = dataset.preprocessing`` does. The methods of a
+        network take and give numbers as they are.
+    """
+
+    preprocessing: Preprocessing | None = None
+
+    def metadata(self) -> dict[str, Any]:
+        """What a file says of the network beside its numbers, JSON-able."""
+        metadata = super().metadata()
+        return metadata if self.preprocessing is None else metadata | {"preprocessing": self.preprocessing.to_json()}
 
     def __repr__(self) -> str:
         shape = "-".join(map(str, self.sizes))

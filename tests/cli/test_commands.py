@@ -140,7 +140,7 @@ def test_memory(capsys):
     assert "4 TB" in capsys.readouterr().out
     assert "--sizes: got '784'" in fails(capsys, "memory", "--sizes", "784")
     assert "--sizes: got 'a,b'" in fails(capsys, "memory", "--sizes", "a,b")
-    assert "batch_size: got 0" in fails(capsys, "memory", "--sizes", "4,3", "--batch", "0")
+    assert "--batch: got 0" in fails(capsys, "memory", "--sizes", "4,3", "--batch", "0")
 
 
 def test_info(capsys):
@@ -168,16 +168,16 @@ def test_help_teaches():
 
 def test_bad_input_is_one_line(capsys, tmp_path):
     (tmp_path / "empty").mkdir()
-    Path("bad.csv").write_text("1,2,0\n3,nan,1\n")
+    Path("bad.csv").write_text("1,2,0\n3,inf,1\n")
     Path("text.safetensors").write_text("hello")
     assert "nope: no such file or folder" in fails(capsys, "train", "--data", "nope")
     assert "empty" in fails(capsys, "train", "--data", "empty")
     assert "bad.csv" in fails(capsys, "train", "--data", "bad.csv")
     assert "--hidden: got 'a,b'" in fails(capsys, "train", "--hidden", "a,b")
-    assert "dim: got 0" in fails(capsys, "train", "--dim", "0")
-    assert "epochs: got 0" in fails(capsys, "train", "--epochs", "0")
-    assert "lr: got -1" in fails(capsys, "train", "--lr", "-1")
-    assert "backend: got 'jax'" in fails(capsys, "train", "--backend", "jax")
+    assert "--dim: got 0" in fails(capsys, "train", "--dim", "0")
+    assert "--epochs: got 0" in fails(capsys, "train", "--epochs", "0")
+    assert "--lr: got -1" in fails(capsys, "train", "--lr", "-1")
+    assert "--backend: got 'jax'" in fails(capsys, "train", "--backend", "jax")
     assert "the folder nowhere does not exist" in fails(capsys, "train", "--output", "nowhere/net")
     assert "net: no such file" in fails(capsys, "evaluate", "net")
     assert "no readable safetensors file" in fails(capsys, "evaluate", "text.safetensors")
