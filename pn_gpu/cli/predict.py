@@ -10,16 +10,15 @@ from typing import IO
 
 import numpy as np
 
-from pn_gpu.backends import to_numpy
 from pn_gpu.cli import console
 from pn_gpu.cli.data_options import add_table_arguments
 from pn_gpu.data.arrays import Array
 from pn_gpu.data.containers import TableOptions
+from pn_gpu.data.prediction import predict_prepared
 from pn_gpu.data.sources import read_inputs
-from pn_gpu.data.target_coding import Classes, Numbers
+from pn_gpu.data.target_coding import Classes
 from pn_gpu.files import check_writable, replacing
 from pn_gpu.networks.files import load
-from pn_gpu.networks.network import Network
 
 HELP = "predict labels, probabilities or values for new inputs"
 DESCRIPTION = """\
@@ -57,28 +56,16 @@ def run(options: argparse.Namespace) -> None:
     x, notes = read_inputs(options.data, table_options, network.preprocessing)
     for text in notes:
         console.note(text)
-    result = _probabilities(network, x) if options.proba else _predictions(network, x)
+    targets = None if network.preprocessing is None else network.preprocessing.targets
+    if options.proba and isinstance(targets, Classes):
+        console.note(f"columns: {', '.join(map(str, targets.labels))}")
+    result = predict_prepared(network, x, options.proba)
     if options.output is None:
         _write(sys.stdout, result)
         return
     with replacing(options.output) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         _write(file, result)
     console.say(f"saved {len(result)} rows to {options.output}")
-
-
-def _predictions(network: Network, x: Array) -> Array:
-    """Labels [B] or values [B, K], in the words and units of the data if the network knows them."""
-    result = to_numpy(network.predict(x))
-    targets = None if network.preprocessing is None else network.preprocessing.targets
-    return result if targets is None else targets.decode(result)
-
-
-def _probabilities(network: Network, x: Array) -> Array:
-    outputs = to_numpy(network.predict_proba(x))
-    targets = None if network.preprocessing is None else network.preprocessing.targets
-    if isinstance(targets, Classes):
-        console.note(f"columns: {', '.join(map(str, targets.labels))}")
-    return targets.decode(outputs) if isinstance(targets, Numbers) else outputs
 
 
 def _write(file: IO[str], result: Array) -> None:

@@ -21,7 +21,17 @@ from pn_gpu.networks.particle_network import ParticleNetwork
 from pn_gpu.planning.plan import METHODS
 from pn_gpu.training.callbacks import Callback, EarlyStopping
 from pn_gpu.training.distributed import SingleProcess, processes_of_environment
-from pn_gpu.training.recipes import RECIPES, get_recipe
+from pn_gpu.training.penalties import L2
+from pn_gpu.training.recipes import (
+    BATCH_SIZE,
+    RECIPES,
+    SMALL_BATCH_SIZE,
+    SMALL_DATA,
+    SMALL_DATA_L2,
+    default_batch_size,
+    default_l2,
+    get_recipe,
+)
 
 HELP = "train a network and save it"
 DESCRIPTION = """\
@@ -35,11 +45,8 @@ Train a Particle Network and save it. Without options: on the embedded handwritt
   torchrun --nproc-per-node 2 -m pn_gpu train             data-parallel over two processes
 """
 
-# The paper's batches; a small data set needs smaller ones to get enough steps.
-BATCH_SIZE, SMALL_BATCH_SIZE, SMALL_DATA = 100, 32, 10_000
-
 # What the user types for arguments of the library that are called otherwise.
-FLAGS = {"patience": "--early-stopping", "sizes": "--hidden"}
+FLAGS = {"patience": "--early-stopping", "sizes": "--hidden", "dipoles": "--l2"}
 
 MODELS = ("dipole", "charge-phase", "dense")
 
@@ -92,6 +99,13 @@ def _add_training_arguments(group: argparse._ArgumentGroup) -> None:
         "--batch-size", type=int, help=f"(default: {BATCH_SIZE}; {SMALL_BATCH_SIZE} below {SMALL_DATA} examples)"
     )
     group.add_argument("--lr", type=float, help="(peak) learning rate (default: the recipe's)")
+    group.add_argument(
+        "--l2",
+        type=float,
+        metavar="S",
+        help=f"strength of a penalty on dipoles, or a dense network's weights (default: {SMALL_DATA_L2} with the modern"
+        f" recipe and below {SMALL_DATA} examples, else 0)",
+    )
     group.add_argument("--seed", type=int, default=0, help="of initial parameters, shuffling and dropout (default: 0)")
     group.add_argument("--early-stopping", type=int, metavar="N", help="stop after N epochs without a better test loss")
     group.add_argument("--quiet", action="store_true", help="no progress")
@@ -185,10 +199,12 @@ def _dims(options: argparse.Namespace) -> tuple[int, int | None]:
 
 def fit_options(options: argparse.Namespace, dataset: Dataset) -> dict[str, Any]:
     """Keyword arguments of `Network.fit` that say how a network is trained, not where it reports to."""
-    default_batch_size = SMALL_BATCH_SIZE if len(dataset.x_train) < SMALL_DATA else BATCH_SIZE
+    count = len(dataset.x_train)
+    l2 = default_l2(options.recipe, count) if options.l2 is None else options.l2
     return {
         "epochs": options.epochs,
-        "batch_size": default_batch_size if options.batch_size is None else options.batch_size,
+        "batch_size": default_batch_size(count) if options.batch_size is None else options.batch_size,
+        "penalties": [L2(dipoles=l2, weights=l2)] if l2 else [],
         "seed": options.seed,
         **get_recipe(options.recipe, options.lr).fit_options,
     }

@@ -4,6 +4,7 @@ from pn_gpu.data.dataset import Dataset
 from pn_gpu.data.digits import load_digits
 from pn_gpu.data.idx import load_idx, read_idx
 from pn_gpu.data.mnist import DownloadError, download_mnist, load_mnist
+from pn_gpu.data.prediction import predict
 from pn_gpu.data.preprocessing import Preprocessing
 from pn_gpu.data.sources import load, load_inputs
 from pn_gpu.data.table import load_table
@@ -19,5 +20,6 @@ __all__ = [
     "load_inputs",
     "load_mnist",
     "load_table",
+    "predict",
     "read_idx",
 ]

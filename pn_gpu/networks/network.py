@@ -38,9 +38,9 @@ class Network(Model):
     ----------
     preprocessing : Preprocessing or None
         What was done to the data that the network was trained on, saved with it: ``preprocessing.inputs.encode`` makes
-        its inputs of other data, and ``preprocessing.targets.decode`` labels or units of what it predicts. None by
-        default; ``pn-gpu train`` sets it, and ``network.preprocessing = dataset.preprocessing`` does. The methods of a
-        network take and give numbers as they are.
+        its inputs of other data, and ``preprocessing.targets.decode`` labels or units of what it predicts; both is
+        done by `pn_gpu.data.predict`. None by default; ``pn-gpu train`` sets it, and ``network.preprocessing =
+        dataset.preprocessing`` does. The methods of a network take and give numbers as they are.
     """
 
     preprocessing: Preprocessing | None = None

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from pn_gpu.data import Preprocessing, load_inputs, load_table
+import pn_gpu as pn
+from pn_gpu.data import Preprocessing, load_inputs, load_table, predict
 from pn_gpu.data.input_fitting import fit_inputs, pixel_coding
 from pn_gpu.data.scores import regression_scores
 from pn_gpu.data.target_coding import Classes, Numbers, fit_targets
@@ -222,3 +223,27 @@ def test_columns_are_described():
     assert fit_inputs(x, slice(None)).describe() == "standardised (mean 0, deviation 1)"
     assert fit_inputs(x, slice(None), "none").describe() == "as they are"
     assert pixel_coding(4).describe() == "divided by 255"
+
+
+@pytest.mark.parametrize("kind", ["numbers", "words"])
+def test_a_saved_network_predicts_data_as_they_are(tmp_path, rng, kind):
+    x = rng.standard_normal((40, 2)) * 100
+    y = x[:, 0] * 3 if kind == "numbers" else np.where(x[:, 0] > 0, "yes", "no")
+    np.savez(tmp_path / "t.npz", x=x, y=y)
+    data = load_table(tmp_path / "t.npz")
+    output = "linear" if kind == "numbers" else "softmax"
+    net = pn.ParticleNetwork([2, 3, data.num_outputs], seed=0, backend="numpy", output=output)
+    net.preprocessing = data.preprocessing
+    net.save(tmp_path / "net.safetensors")
+    net = pn.load(tmp_path / "net.safetensors", backend="numpy")
+    assert net.copy().preprocessing is net.preprocessing
+    prepared = data.preprocessing.inputs.encode("x", x)
+    if kind == "numbers":
+        want = net.predict(prepared) * data.preprocessing.targets.scale + data.preprocessing.targets.offset
+    else:
+        want = np.array(["no", "yes"])[net.predict(prepared)]
+        np.testing.assert_array_equal(predict(net, x, proba=True), net.predict_proba(prepared))
+    np.testing.assert_array_equal(predict(net, x), want)
+    np.testing.assert_array_equal(predict(net, tmp_path / "t.npz"), want)
+    net.preprocessing = None
+    np.testing.assert_array_equal(predict(net, x / 100), net.predict((x / 100).astype(np.float32)))
