@@ -15,8 +15,6 @@ BENCHMARKS = {
     "wide": "wide layers by the Mehler method beside dense products",
     "auto": "method=auto beside direct, whatever it chooses",
     "train_wide": "wide networks trained to the end beside a dense MLP: time, accuracy, memory",
-    "initialisation": "initial loss and accuracy after a few epochs, by topology and start",
-    "tables": "small tables: the defaults of pn-gpu train beside scikit-learn's perceptron",
     "tables": "small tables: the defaults of pn-gpu train beside scikit-learn's perceptron",
     "initialisation": "initial loss and accuracy after a few epochs, by topology and start",
     "table1": "the paper's Table 1: accuracy by topology, dimension and recipe",
