@@ -102,6 +102,7 @@ def particle_footprint(
     sizes: Sequence[int],
     dim: int = 3,
     *,
+    dipole_dim: int | None = None,
     model: str = "dipole",
     shared: bool = True,
     batch_size: int = 100,
@@ -112,7 +113,7 @@ def particle_footprint(
 
     Parameters
     ----------
-    sizes, dim, model, shared, dtype
+    sizes, dim, dipole_dim, model, shared, dtype
         As in `ParticleNetwork`.
     batch_size : int, default 100
     optimizer : {"adam", "rmsprop", "sgd", "momentum", "adagrad", "rprop"} or Optimizer, default "adam"
@@ -126,12 +127,14 @@ def particle_footprint(
     check_flag("shared", shared)
     # A network of the same make with hardly a node at every level: its checks and its metadata are the real one's.
     levels = _fewest_nodes(_check(sizes, batch_size, dtype))
-    small = ParticleNetwork(levels, dim, model=model, shared=shared, backend="numpy", dtype=dtype, seed=0)
-    num_dipole = 2 if model == "charge_phase" else dim
+    small = ParticleNetwork(
+        levels, dim, dipole_dim=dipole_dim, model=model, shared=shared, backend="numpy", dtype=dtype, seed=0
+    )
+    num_dipole = small.dipole_dim
     return _footprint(
         small,
         sizes,
-        particle_shapes(sizes, dim, model, shared),
+        particle_shapes(sizes, dim, model, shared, dipole_dim),
         batch_size,
         optimizer,
         forward=[forward_elements(*layer, dim, num_dipole) for layer in pairwise(sizes)],
@@ -165,7 +168,9 @@ def dense_footprint(
     )
 
 
-def particle_shapes(sizes: Sequence[int], dim: int, model: str = "dipole", shared: bool = True) -> Shapes:
+def particle_shapes(
+    sizes: Sequence[int], dim: int, model: str = "dipole", shared: bool = True, dipole_dim: int | None = None
+) -> Shapes:
     """Names and shapes of a `ParticleNetwork`'s parameters."""
     if shared:
         node_sets = [(num, index > 0) for index, num in enumerate(sizes)]
@@ -175,7 +180,7 @@ def particle_shapes(sizes: Sequence[int], dim: int, model: str = "dipole", share
     shapes = {
         f"particles.{index}.{name}": shape
         for index, (num, is_output) in enumerate(node_sets)
-        for name, shape in node_model.shapes(num, dim, is_output).items()
+        for name, shape in node_model.shapes(num, dim, node_model.check_dipole_dim(dipole_dim, dim), is_output).items()
     }
     return shapes | {f"layers.{index}.bias": (num,) for index, num in enumerate(sizes[1:])}
 

@@ -44,8 +44,9 @@ def particles(network: ParticleNetwork, ax: Axes | None = None, path: Path_ | No
     """The particles of all node sets, a colour for each set, with their dipoles as arrows.
 
     One dimension is drawn with a row for every set, two and three as they are, and more by the first three principal
-    axes of all positions together. Dipoles that do not live in the space of the positions (the charge-phase model,
-    unless n = 2) are left out.
+    axes of all positions together. Dipoles of more dimensions than the positions are drawn by their own principal axes,
+    dipoles of fewer (the charge-phase model for n > 2) are left out; the title says so. The arrows of a node set have
+    length 1 in the (root mean square) average.
 
     Parameters
     ----------
@@ -68,8 +69,13 @@ def particles(network: ParticleNetwork, ax: Axes | None = None, path: Path_ | No
     ax = view.make_axes() if ax is None else view.check_axes(ax)
     positions, dipoles = view.project(network)
     view.draw(ax, positions, dipoles)
-    ax.set_title(f"{'-'.join(map(str, network.sizes))}, n = {network.dim}{view.note}")
+    ax.set_title(f"{'-'.join(map(str, network.sizes))}, {_dimensions(network)}{view.note}")
     return finish(ax, path)
+
+
+def _dimensions(network: ParticleNetwork) -> str:
+    free = network.model.name == "dipole" and network.dipole_dim != network.dim
+    return f"n = {network.dim}, d = {network.dipole_dim}" if free else f"n = {network.dim}"
 
 
 def weights(network: Network, layer: int = 0, ax: Axes | None = None, path: Path_ | None = None) -> Axes:

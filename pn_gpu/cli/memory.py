@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sizes", required=True, metavar="N,N", help="nodes at every level, inputs first")
     parser.add_argument("--dim", type=int, default=3, help="dimensions of the particles' positions (default: 3)")
     parser.add_argument(
+        "--dipole-dim", type=int, metavar="D", help="dimensions of the particles' dipoles (default: those of positions)"
+    )
+    parser.add_argument(
         "--model", choices=("dipole", "charge-phase"), default="dipole", help="what a node is (default: dipole)"
     )
     parser.add_argument("--unshared", action="store_true", help="node sets of its own for every layer")
@@ -56,11 +59,17 @@ def run(options: argparse.Namespace) -> None:
     sizes = _parse_sizes(options.sizes)
     common = {"batch_size": options.batch_size, "optimizer": options.optimizer, "dtype": options.dtype}
     particle = particle_footprint(
-        sizes, options.dim, model=options.model.replace("-", "_"), shared=not options.unshared, **common
+        sizes,
+        options.dim,
+        dipole_dim=options.dipole_dim,
+        model=options.model.replace("-", "_"),
+        shared=not options.unshared,
+        **common,
     )
     dense = dense_footprint(sizes, **common)
+    dipole_dim = "" if options.dipole_dim is None else f", d = {options.dipole_dim}"
     print(
-        f"{'-'.join(map(str, sizes))}, n = {options.dim}, {options.model}, batches of {options.batch_size},"
+        f"{'-'.join(map(str, sizes))}, n = {options.dim}{dipole_dim}, {options.model}, batches of {options.batch_size},"
         f" {options.optimizer}, {options.dtype}"
     )
     print(format_table(particle, dense))

@@ -67,6 +67,10 @@ def print_head(dataset: Dataset, network: Network, recipe: str, processes: Singl
             f"          {network.num_parameters} parameters (Eq. 5); a dense network of this shape has {dense} (Eq. 6),"
             f" {dense / network.num_parameters:.1f} times as many"
         )
+        say(
+            f"particles positions in {network.dim}, dipoles in {network.dipole_dim} dimensions,"
+            f" {network.initialisation} initialisation"
+        )
     if processes.size > 1:
         bytes_sent = network.num_parameters * int(network.dtype[5:]) // 8
         say(

@@ -6,7 +6,7 @@ Passes, training and storage work on it; the `Network` classes above them add wh
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from pn_gpu.model.activations import Activation, get_activation
 from pn_gpu.model.layers import Layer
 from pn_gpu.model.losses import DEFAULT_LOSS, Loss, get_loss
 from pn_gpu.model.parameters import Layout, ParameterGroup, ParameterVector
+
+Array = Any
 
 DTYPES = ("float32", "float64")
 
@@ -74,6 +76,22 @@ class Model(ABC):
     @abstractmethod
     def architecture(self) -> dict[str, Any]:
         """Keyword arguments, JSON-able, that build this network again (without its numbers)."""
+
+    @classmethod
+    def complete_architecture(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
+        """The architecture in a file of any age as `architecture` gives it today."""
+        return dict(saved)
+
+    def prepare_training(self, x: Array) -> None:  # noqa: B027 - most models need nothing
+        """Called before the first step of a fresh run, with the inputs [B, N] of the first batch."""
+
+    def scale_outputs(self, layer: int, factor: float) -> None:
+        """Multiply the weights of a layer, and so z without its bias, by ``factor``."""
+        raise NotImplementedError
+
+    def parameter_sizes(self) -> dict[str, float]:
+        """The size of those parameters that training shall move in proportion to it, by name; none by default."""
+        return {}
 
     def _common_architecture(self) -> dict[str, Any]:
         return {

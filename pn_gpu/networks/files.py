@@ -60,7 +60,10 @@ def _build_network(
         raise ValueError(f"{path}: got a network of kind {kind!r}, want one of {', '.join(NETWORK_KINDS)}")
     try:
         network = NETWORK_KINDS[kind](
-            **metadata["architecture"], seed=0, backend=backend, dtype=metadata["dtype"] if dtype is None else dtype
+            **NETWORK_KINDS[kind].complete_architecture(metadata["architecture"]),
+            seed=0,
+            backend=backend,
+            dtype=metadata["dtype"] if dtype is None else dtype,
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: the architecture in its metadata cannot be read ({error})") from error

@@ -174,6 +174,13 @@ class Network(Model):
         """
         return fit(self, x, y, **options)
 
+    def prepare_training(self, x: Array) -> None:
+        """Called by `fit` before the first step of a fresh run, with inputs [B, N] on the network's backend."""
+
+    def parameter_sizes(self) -> dict[str, float]:
+        """The size of those parameters that training shall move in proportion to it, by name; none by default."""
+        return {}
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write architecture and parameters to a safetensors file, whole or not at all.
 

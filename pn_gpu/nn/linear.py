@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pn_gpu.checks import check_choice, check_flag
+from pn_gpu.checks import check_choice, check_flag, check_integer
 from pn_gpu.dispatch import can_read
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.potentials import Potential
@@ -16,6 +16,14 @@ from pn_gpu.kernels.room import Direct, How, Mehler
 from pn_gpu.kernels.room import Particles as LayerParticles
 from pn_gpu.kernels.torch import particle_linear, potential_name
 from pn_gpu.kernels.torch.checks import check_input
+from pn_gpu.model.initialisation import (
+    HIDDEN_SIZE,
+    INITIALISATIONS,
+    INPUT_MOMENTS,
+    RELU_MOMENTS,
+    kernel_moments,
+    layer_gain,
+)
 from pn_gpu.nn.particles import Particles, fill, keep_float32, parameter_dtype
 from pn_gpu.operator import dense_weight, is_never_fast
 from pn_gpu.planning import MethodPlanner
@@ -46,6 +54,11 @@ class ParticleLinear(nn.Module):
         As in `pn_gpu.particle_linear`.
     dipole_dim : int, optional
         Dimensions of the dipoles of new node sets; by default those of the positions.
+    initialisation : {"scaled", "paper"}, default "scaled"
+        Length of the dipoles of new node sets. paper: 1, under which z grows with the width. scaled: such that z starts
+        at about unit size; of the output set if that is new, else of the input set. Inputs of unit mean square are
+        assumed, for a new input set; for a given one, activations (ReLU) of a layer whose output set it is.
+        `pn_gpu.nn.calibrate` measures instead.
     input_precision : {None, "ieee", "tf32", "bf16x3"}, default None
         How a GPU takes products of float32 inputs; None follows `torch.set_float32_matmul_precision`.
     generator : torch.Generator, optional
@@ -80,6 +93,7 @@ class ParticleLinear(nn.Module):
         rtol: float = 1e-3,
         *,
         dipole_dim: int | None = None,
+        initialisation: str = "scaled",
         input_precision: str | None = None,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
@@ -98,13 +112,18 @@ class ParticleLinear(nn.Module):
             device = given[0].positions.device if device is None else device
             dtype = given[0].positions.dtype if dtype is None else dtype
 
-        def node_set(features: int | Particles) -> Particles:
+        def node_set(features: int | Particles, length: float) -> Particles:
             if isinstance(features, Particles):
                 return features
-            return Particles(features, dim, dipole_dim, generator=generator, device=device, dtype=dtype)
+            return Particles(
+                features, dim, dipole_dim, dipole_length=length, generator=generator, device=device, dtype=dtype
+            )
 
-        self.in_particles = node_set(in_features)
-        self.out_particles = node_set(out_features)
+        in_length, out_length = 1.0, 1.0
+        if check_choice("initialisation", initialisation, INITIALISATIONS) == "scaled":
+            in_length, out_length = _scaled_lengths(in_features, out_features, dim, dipole_dim, self.potential)
+        self.in_particles = node_set(in_features, in_length)
+        self.out_particles = node_set(out_features, out_length)
         _check_fit(self.in_particles, self.out_particles)
         if check_flag("bias", bias):
             empty = torch.empty(self.out_features, device=device, dtype=parameter_dtype(dtype))
@@ -172,6 +191,12 @@ class ParticleLinear(nn.Module):
         return direct if plan.approximation is None else Mehler(plan.approximation)
 
     @torch.no_grad()
+    def scale_outputs(self, factor: float) -> None:
+        """Multiply the dipoles of the output set, and so z without its bias, by ``factor``."""
+        self.planner.reset()
+        self.out_particles.dipoles.mul_(factor)
+
+    @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw both node sets and the bias anew; for shared node sets, whoever shares them sees it."""
         self.planner.reset()
@@ -218,6 +243,24 @@ class ParticleLinear(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ParticleLinear:
         super()._apply(keep_float32(fn), recurse)
         return self
+
+
+def _scaled_lengths(
+    in_features: int | Particles, out_features: int | Particles, dim: int, dipole_dim: int | None, potential: str
+) -> tuple[float, float]:
+    """Lengths of the dipoles of new input and output sets at which z has about unit size."""
+    shared = isinstance(in_features, Particles)
+    gain = layer_gain(
+        in_features.num if isinstance(in_features, Particles) else check_integer("in_features", in_features, low=1),
+        dim if dipole_dim is None else check_integer("dipole_dim", dipole_dim, low=1),
+        kernel_moments(potentials.get(potential), check_integer("dim", dim, low=1)),
+        RELU_MOMENTS if shared else INPUT_MOMENTS,
+        coherent=shared,
+    )
+    length = HIDDEN_SIZE / gain if gain > 0 else 1.0
+    if isinstance(out_features, Particles):
+        return length / out_features.dipole_length, 1.0
+    return 1.0, length / (in_features.dipole_length if isinstance(in_features, Particles) else 1.0)
 
 
 def _check_fit(inputs: Particles, outputs: Particles) -> None:

@@ -46,6 +46,7 @@ class ArrayBatches:
         self._y = as_targets(y, self._x.shape[0], network)
         self._size, self._shuffle = batch_size, shuffle
         self._part, self._num_parts = part, num_parts
+        self._rows: np.ndarray[Any, Any]
         self.num_examples: int | None = self._x.shape[0]
 
     def __len__(self) -> int:
@@ -57,8 +58,12 @@ class ArrayBatches:
         assert self.num_examples is not None
         order = rng.permutation(self.num_examples) if self._shuffle else np.arange(self.num_examples)
         for start in range(0, self.num_examples, self._size):
-            rows = order[start : start + self._size]
+            self._rows = rows = order[start : start + self._size]
             yield (*self._take(rows[self._part :: self._num_parts]), len(rows))
+
+    def last_inputs(self) -> Array:
+        """The x of the batch yielded last, whole in every process."""
+        return self._network.backend.xp.take(self._x, self._network.backend.asarray(self._rows), axis=0)
 
     def _take(self, rows: np.ndarray[Any, Any]) -> tuple[Array, Array]:
         network = self._network
@@ -77,6 +82,7 @@ class IterableBatches:
         self._network = network
         self._batches = batches
         self._seen_any = False
+        self._inputs: Array
 
     def __len__(self) -> int:
         if not isinstance(self._batches, Sized):
@@ -98,11 +104,16 @@ class IterableBatches:
             if x.shape[0] == 0:
                 continue
             empty = False
+            self._inputs = x
             yield x, as_batch_targets(y, network), x.shape[0]
         if empty:
             again = "; a generator can be gone through only once: give a list or a DataLoader" if self._seen_any else ""
             raise ValueError(f"x: the iterable yielded no examples in this epoch{again}")
         self._seen_any = True
+
+    def last_inputs(self) -> Array:
+        """The x of the batch yielded last."""
+        return self._inputs
 
 
 Batches = ArrayBatches | IterableBatches

@@ -12,6 +12,7 @@ import numpy as np
 
 from pn_gpu.backends import to_numpy
 from pn_gpu.storage import read_file, write_file
+from pn_gpu.training.proportional_steps import ProportionalSteps
 from pn_gpu.training.run import TrainingRun
 
 _TRAINING = "training"
@@ -34,6 +35,7 @@ def save_checkpoint(run: TrainingRun, path: str | os.PathLike[str]) -> None:
         "history": run.history.metrics,
         "random_state": run.rng.bit_generator.state,
         "callbacks": callbacks,
+        "step_scales": run.steps.scales,
     }
     network = run.network
     write_file(path, network.parameters.to_numpy() | tensors, network.metadata() | {_TRAINING: training})
@@ -53,7 +55,7 @@ def restore_checkpoint(run: TrainingRun, path: str | os.PathLike[str]) -> None:
     training = metadata[_TRAINING]
     _check_same(
         path,
-        {"architecture": metadata["architecture"]},
+        {"architecture": run.network.complete_architecture(metadata["architecture"])},
         {"architecture": run.network.architecture()},
     )
     _check_same(path, training["settings"], run.settings())
@@ -69,6 +71,7 @@ def restore_checkpoint(run: TrainingRun, path: str | os.PathLike[str]) -> None:
     run.epoch, run.step = training["epoch"], training["step"]
     run.history.metrics = training["history"]
     run.rng.bit_generator.state = training["random_state"]
+    run.steps = ProportionalSteps(network, training.get("step_scales", {}))
     # A run that a callback ended stays ended; an interrupted or finished one may go on.
     if training["stop_reason"] not in ("", "finished", "interrupted"):
         run.stop(training["stop_reason"])

@@ -49,6 +49,11 @@ def fit(
 ) -> History:
     """Train a network.
 
+    A `ParticleNetwork` with scaled initialisation whose parameters are still those drawn is first calibrated
+    (`ParticleNetwork.calibrate`) on the first batch; where this cannot tell (one row, or all the same) it starts as its
+    formula says. Its dipoles move in proportion to their size at the start of the run. A resumed run is not calibrated
+    again.
+
     Ctrl-C ends training after the step at hand: the history says "interrupted", the network keeps what it has learnt
     and the last checkpoint stays as it is.
 

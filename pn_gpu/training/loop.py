@@ -16,6 +16,7 @@ from pn_gpu.training.distributed import sum_gradient
 from pn_gpu.training.metrics import Accumulator, evaluate
 from pn_gpu.training.passes import batch_gradient
 from pn_gpu.training.progress import Progress
+from pn_gpu.training.proportional_steps import ProportionalSteps, step_scales
 from pn_gpu.training.run import TrainingRun
 from pn_gpu.training.symmetries import remove_rotation, remove_translation
 
@@ -64,6 +65,8 @@ def _train_epoch(run: TrainingRun, bar: Progress) -> None:
     metrics = Accumulator(run.network)
     lr = 0.0
     for x, targets, num_rows in run.batches.epoch(run.rng):
+        if run.step == 0:
+            _prepare(run)
         lr = run.optimizer.lr(run.step, run.num_steps)
         loss = _train_step(run, x, targets, num_rows, lr, metrics)
         if _due_for_check(run) and not math.isfinite(float(loss)):
@@ -82,6 +85,13 @@ def _train_epoch(run: TrainingRun, bar: Progress) -> None:
         callback.on_epoch_end(run)
 
 
+def _prepare(run: TrainingRun) -> None:
+    """Before the first step of a fresh run: give the network its start on the first batch, and steps their sizes."""
+    network = run.network
+    network.prepare_training(run.batches.last_inputs())
+    run.steps = ProportionalSteps(network, step_scales(network.parameter_sizes(), len(network.connections)))
+
+
 def _due_for_check(run: TrainingRun) -> bool:
     return run.network.backend.on_host or run.step % STEPS_BETWEEN_LOSS_CHECKS_ON_DEVICE == 0
 
@@ -97,7 +107,7 @@ def _train_step(run: TrainingRun, x: Array, targets: Array, num_rows: int, lr: f
         remove_translation(network, gradient)
     if run.remove_mean_rotation:
         remove_rotation(network, gradient)
-    run.optimizer.update(network.parameters.flat, gradient.flat, run.optimizer_state, lr, run.step)
+    run.steps.update(run.optimizer, network.parameters.flat, gradient.flat, run.optimizer_state, lr, run.step)
     return loss
 
 

@@ -13,6 +13,7 @@ from pn_gpu.training.distributed import SingleProcess
 from pn_gpu.training.history import History
 from pn_gpu.training.optimizers import Optimizer
 from pn_gpu.training.penalties import Penalty
+from pn_gpu.training.proportional_steps import ProportionalSteps
 
 Array = Any
 
@@ -54,6 +55,7 @@ class TrainingRun:
         self.processes = processes
         self.history = History()
         self.optimizer_state = optimizer.start(network.parameters.flat)
+        self.steps = ProportionalSteps(network, {})
         self.epoch = 0
         self.step = 0
         knows_length = batches.num_examples is not None or optimizer.lr.needs_length

@@ -33,7 +33,7 @@ def test_dense_parameter_count():
 
 
 def test_initial_particles_are_the_papers():
-    network = pn.ParticleNetwork([4000, 2000], dim=3, seed=0, backend="numpy")
+    network = pn.ParticleNetwork([4000, 2000], dim=3, initialisation="paper", seed=0, backend="numpy")
     for nodes in network.particles:
         assert nodes.positions.std() == pytest.approx(0.5, rel=0.03)
         assert abs(nodes.positions.mean()) < 0.02
