@@ -8,16 +8,26 @@ standard) and returns arrays of the same library on the same device.
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Protocol
 
 from array_api_compat import array_namespace
 
-from pn_gpu.dispatch import can_read, check_arrays, check_particles, check_shape, is_tensor, room_of
+from pn_gpu.dispatch import (
+    check_arrays,
+    check_particles,
+    check_shape,
+    is_tensor,
+    is_traced,
+    outside_transforms,
+    readable,
+    room_of,
+)
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.dense import dense_weight as _dense_weight
-from pn_gpu.kernels.mehler.expansion import Approximation
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.room import Array, Direct, How, Mehler, OperatorGradient, Particles
+from pn_gpu.kernels.staging import Planned, add_chooser
 from pn_gpu.planning.decision import FEWEST_WEIGHTS
 from pn_gpu.planning.plan import METHODS, Plan, check_method
 from pn_gpu.planning.recent import single_call_plan
@@ -83,7 +93,7 @@ def particle_linear(
     particles = Particles(r_in, v_in, r_out, v_out)
     _check_forward(x, particles, bias)
     matrix = _as_matrix(x)
-    how = _how(method, rtol, potential, matrix, particles)
+    how = _staged_how(method, rtol, potential, matrix, particles)
     z, _ = room_of(x, how).forward(matrix, particles, bias, how)
     return _reshape(z, (*x.shape[:-1], r_out.shape[0]))
 
@@ -236,23 +246,56 @@ def _how(method: str | Plan, rtol: float, potential: str | Potential, x: Array, 
     if isinstance(method, Plan):
         method.check_fits(pairwise, particles.r_in, particles.v_in, particles.r_out)
         approximation = method.approximation
-    else:
-        check_method(method, rtol)
-        approximation = _approximation(method, float(rtol), pairwise, x, particles)
-    return Direct(pairwise) if approximation is None else Mehler(approximation)
+        return Direct(pairwise) if approximation is None else Mehler(approximation)
+    check_method(method, rtol)
+    if method == "direct" or (method == "auto" and is_never_fast(particles, pairwise)):
+        return Direct(pairwise)
+    plain = readable(particles)
+    if plain is None:
+        return computed_whole(Direct(pairwise), particles)
+    return _planned(x.shape[0], plain, pairwise, method, float(rtol))
 
 
-def _approximation(
-    method: str, rtol: float, potential: Potential, x: Array, particles: Particles
-) -> Approximation | None:
-    """The approximation of a call that brings no plan; None for every weight."""
-    if method == "direct" or (method == "auto" and is_never_fast(particles, potential)):
-        return None
-    if method == "auto" and not can_read(x, *particles):
-        return None
-    if is_tensor(x):
-        particles = Particles(*(a.detach() for a in particles))
-    return single_call_plan(*particles, x.shape[0], potential, method, rtol).approximation
+def _planned(batch: int, particles: Particles, potential: Potential, method: str, rtol: float) -> How:
+    with outside_transforms():
+        approximation = single_call_plan(*particles, batch, potential, method, rtol).approximation
+    return Direct(potential) if approximation is None else Mehler(approximation)
+
+
+class _SingleCall:
+    """Plans calls of graphs that bring no plan."""
+
+    def choose(self, batch: int, particles: Particles, planned: Planned) -> How:
+        return _planned(batch, particles, potentials.get(planned.potential), planned.method, planned.rtol)
+
+
+_single_call = _SingleCall()
+SINGLE_CALL = add_chooser(_single_call)
+
+
+def _staged_how(
+    method: str | Plan, rtol: float, potential: str | Potential, x: Array, particles: Particles
+) -> How | Planned:
+    """`_how`, or where torch.compile traces, a call that is planned when its graph runs."""
+    if isinstance(method, Plan) or not is_traced(x):
+        return _how(method, rtol, potential, x, particles)
+    check_method(method, rtol)
+    pairwise = potentials.get(potential)
+    if method == "direct" or (method == "auto" and is_never_fast(particles, pairwise)):
+        return Direct(pairwise)
+    return Planned(SINGLE_CALL, pairwise.name, None, method, float(rtol))
+
+
+def computed_whole(how: Direct, particles: Particles) -> Direct:
+    """``how``, with a warning that a wide layer costs O(N M) where its particles cannot be read for a plan."""
+    if not (is_tensor(particles.r_in) and (particles.r_in.is_meta or is_traced(particles.r_in))):
+        num_in, num_out = particles.r_in.shape[0], particles.r_out.shape[0]
+        warnings.warn(
+            f"particle_linear: all {num_in} x {num_out} weights are computed, because the particles cannot be read for"
+            ' a plan here; pass a plan made before, or method="direct" to say that this is meant',
+            stacklevel=3,
+        )
+    return how
 
 
 def is_never_fast(particles: Particles, potential: Potential) -> bool:

@@ -125,18 +125,6 @@ class ParticleView:
         ax.legend(loc="upper right", fontsize=8, framealpha=0.8)
 
 
-def arrow_length(positions: list[Array]) -> float:
-    """How long a dipole of length 1 is drawn, in units of the positions: many arrows are short."""
-    return 0.3 if sum(map(len, positions)) <= 300 else 0.2
-
-
-def arrow_ends(positions: list[Array], dipoles: list[Array | None]) -> list[Array]:
-    """All points that must be seen: where arrows begin, and where they end."""
-    length = arrow_length(positions)
-    heads = [r + length * v for r, v in zip(positions, dipoles, strict=True) if v is not None]
-    return [*positions, *heads]
-
-
 def _note(network: ParticleNetwork) -> str:
     """What of the positions and dipoles is drawn, where that is not all."""
     parts = ["first three principal axes"] if network.dim > 3 else []
@@ -155,6 +143,18 @@ def _principal_axes(vectors: Array, count: int) -> Array:
 
 def _dipoles(network: ParticleNetwork, nodes: ParameterGroup) -> Array:
     return to_numpy(network.model.dipoles(nodes, as_output="charges" in dir(nodes))).astype(np.float64)
+
+
+def arrow_length(positions: list[Array]) -> float:
+    """How long a dipole of length 1 is drawn, in units of the positions: many arrows are short."""
+    return 0.3 if sum(map(len, positions)) <= 300 else 0.2
+
+
+def arrow_ends(positions: list[Array], dipoles: list[Array | None]) -> list[Array]:
+    """All points that must be seen: where arrows begin, and where they end."""
+    length = arrow_length(positions)
+    heads = [r + length * v for r, v in zip(positions, dipoles, strict=True) if v is not None]
+    return [*positions, *heads]
 
 
 def _node_set_labels(network: ParticleNetwork) -> list[str]:

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from pn_gpu.kernels.room import How, Particles, Residuals
+from pn_gpu.kernels.staging import Planned
 from pn_gpu.kernels.torch import compute, library
+from pn_gpu.kernels.torch.planned import call_planned
 
 # Skips the dispatcher's own autograd layer: `_ParticleLinear` is that layer, in half its time.
 _below_autograd = torch._C._AutoDispatchBelowAutograd
@@ -21,12 +23,14 @@ _functorch_is_active = torch._C._are_functorch_transforms_active
 _saved_tensors_hooks = torch._C._autograd._top_saved_tensors_default_hooks
 
 
-def particle_linear(x: Tensor, particles: Particles, bias: Tensor | None, how: How) -> Tensor:
+def particle_linear(x: Tensor, particles: Particles, bias: Tensor | None, how: How | Planned) -> Tensor:
     """z [..., M] for x [..., N], differentiable with respect to every tensor; arguments are taken as checked.
 
     Under autocast x is cast and z returned in autocast's dtype; particles and bias stay as they are.
     """
     x = _autocast(x)
+    if isinstance(how, Planned):
+        return call_planned(x, particles, bias, how)
     if torch.compiler.is_compiling():
         return library.call_forward(x, particles, bias, how)
     return _apply(_ParticleLinear, _Kept(_may_keep(x, *particles, bias)), how, x, *particles, bias)
@@ -190,4 +194,4 @@ def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
     """``function.apply`` without its binding of default arguments, which takes as long as the rest."""
     if _functorch_is_active():
         return function.apply(*arguments)
-    return super(torch.autograd.Function, function).apply(*arguments)
+    return super(torch.autograd.Function, function).apply(*arguments)  # type: ignore[misc]

@@ -44,11 +44,11 @@ def product_kernel(
     o_in = tl.arange(0, BK)
     o_batch = tl.arange(0, BB)
     dipoles = n * stride_table
-    # The first row may lie past 2^31 elements; within the tile 32 bits suffice.
+    # Rows may lie 2^31 elements apart.
     first_row = i_batch.to(tl.int64) * BB
     rows = (batch - first_row).to(tl.int32)
     # Rows past the batch repeat its last one: nothing of them is stored, and the loads need no mask.
-    o_x = tl.minimum(o_batch, rows - 1)[:, None] * stride_x + o_in[None, :]  # [BB, BK]
+    o_x = tl.minimum(o_batch, rows - 1).to(tl.int64)[:, None] * stride_x + o_in[None, :]  # [BB, BK]
     x += first_row * stride_x
     x_low += first_row * stride_x
     r_out = load_components(table_out, o_out, stride_table, n)
@@ -77,7 +77,7 @@ def product_kernel(
     if HAS_BIAS:
         z_t += tl.load(bias + o_out, mask=m_out, other=0.0)[:, None].to(z_t.dtype)
     z += (i_split.to(tl.int64) * batch + first_row) * size_out
-    o_z = o_batch[:, None] * size_out + o_out[None, :]  # [BB, BO]
+    o_z = o_batch.to(tl.int64)[:, None] * size_out + o_out[None, :]  # [BB, BO]
     tl.store(z + o_z, tl.trans(z_t).to(z.dtype.element_ty), mask=(o_batch < rows)[:, None] & m_out[None, :])
 
 

@@ -191,7 +191,7 @@ def gradient_from_moments_kernel(
     padded,
     parts,
     stride_table,
-    scale,  # of the positions in the tables
+    SCALE: tl.constexpr,  # of the positions in the tables
     n: tl.constexpr,
     d: tl.constexpr,
     MERGED: tl.constexpr,
@@ -212,7 +212,7 @@ def gradient_from_moments_kernel(
             dipole_moment = moment(sums, c, COUNT, o_long, padded, parts, WIDTH)
             position_moment = moment(sums, d * (axis + 1) + c, COUNT, o_long, padded, parts, WIDTH)
             gradient += v * (r * dipole_moment - position_moment)
-        tl.store(dr + o_long * n + axis, gradient * (2.0 / scale), mask=m_particle)
+        tl.store(dr + o_long * n + axis, gradient * (2.0 / SCALE), mask=m_particle)
     for c in tl.range(0, d):
         if MERGED:
             # The moments of the Gaussian are those of -G k.

@@ -15,8 +15,11 @@ def outer_product(
     """
     o_batch, o_x, o_dz = tl.arange(0, BK), tl.arange(0, BI), tl.arange(0, BJ)
     m_x, m_dz = (o_x < rows_x)[None, :], (o_dz < columns_dz)[None, :]
-    o_x = o_batch[:, None] * stride_x + o_x[None, :]  # [BK, BI]
-    o_dz = o_batch[:, None] * stride_dz + o_dz[None, :]  # [BK, BJ]
+    # Rows may lie 2^31 elements apart.
+    o_row = o_batch.to(tl.int64)[:, None]
+    o_x = o_row * stride_x + o_x[None, :]  # [BK, BI]
+    o_dz = o_row * stride_dz + o_dz[None, :]  # [BK, BJ]
+    step_x, step_dz = tl.cast(stride_x, tl.int64) * BK, tl.cast(stride_dz, tl.int64) * BK
     g = tl.zeros([BI, BJ], tl.float64 if x.dtype.element_ty == tl.float64 else tl.float32)
     for b in tl.range(0, batch, BK):
         m_batch = (o_batch < batch - b)[:, None]
@@ -28,10 +31,9 @@ def outer_product(
             g = tl.dot(tl.trans(x_tile), dz_low_tile, g, input_precision=PRECISION)
             x_low_tile = tl.load(x_low + o_x, mask=m_batch & m_x, other=0.0)
             g = tl.dot(tl.trans(x_low_tile), dz_tile, g, input_precision=PRECISION)
-        # Moved pointers, because b * stride may pass 2^31.
-        x += BK * stride_x
-        dz += BK * stride_dz
+        x += step_x
+        dz += step_dz
         if SPLIT:
-            x_low += BK * stride_x
-            dz_low += BK * stride_dz
+            x_low += step_x
+            dz_low += step_dz
     return g

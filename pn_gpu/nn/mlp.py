@@ -80,7 +80,7 @@ class ParticleMLP(nn.Module):
         self.activations = nn.ModuleList(activation() for _ in self.sizes[2:])
         lengths = [1.0 for _ in self.sizes[1:]]
         if check_choice("initialisation", initialisation, INITIALISATIONS) == "scaled":
-            lengths = self._scaled_lengths(dim, dipole_dim, potential_name(potential))
+            lengths = self._scaled_lengths(activation, dim, dipole_dim, potential_name(potential))
 
         def node_set(size: int, length: float = 1.0) -> Particles:
             return Particles(
@@ -103,14 +103,14 @@ class ParticleMLP(nn.Module):
             self.layers.append(layer)
             inputs = layer.out_particles if self.share_particles else node_set(size)
 
-    def _scaled_lengths(self, dim: int, dipole_dim: int | None, potential: str) -> list[float]:
+    def _scaled_lengths(
+        self, activation: Callable[[], nn.Module], dim: int, dipole_dim: int | None, potential: str
+    ) -> list[float]:
         """Lengths of the dipoles of every layer's output set."""
         dim = check_integer("dim", dim, low=1)
-        with torch.random.fork_rng(devices=[]):  # an activation may draw random numbers
-            moments = [
-                activation_moments(_on_numpy(module), num)
-                for module, num in zip(self.activations, self.sizes[1:-1], strict=True)
-            ]
+        # An activation may draw random numbers, and the network may be made without memory: these are tried on the CPU.
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            moments = [activation_moments(_on_numpy(activation()), num) for num in self.sizes[1:-1]]
         return dipole_sizes(
             self.sizes,
             dim if dipole_dim is None else check_integer("dipole_dim", dipole_dim, low=1),
@@ -167,11 +167,11 @@ class ParticleMLP(nn.Module):
 
 
 def _on_numpy(module: nn.Module) -> Callable[[Any], Any]:
-    """A module without parameters as a function of NumPy arrays."""
+    """An activation as a function of NumPy arrays."""
 
     @torch.no_grad()
     def function(z: Any) -> Any:
-        return copy.deepcopy(module).eval()(torch.as_tensor(z, dtype=torch.float32)).double().numpy()
+        return module.eval()(torch.as_tensor(z, dtype=torch.float32)).double().numpy()
 
     return function
 

@@ -78,10 +78,26 @@ class Particles(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw positions and dipoles anew, positions first."""
+        """Draw positions and dipoles anew, positions first.
+
+        They are drawn by `torch.nn.init`, so that libraries which keep it from overwriting what they have loaded, such
+        as transformers, are heeded.
+        """
         for parameter in (self.positions, self.dipoles):
-            fill(parameter, lambda t: t.normal_(std=INITIAL_SPREAD, generator=generator), generator)
-        self.dipoles.copy_(self.dipole_length * nn.functional.normalize(self.dipoles, dim=1))
+            version = parameter._version
+            fill(parameter, lambda t: nn.init.normal_(t, std=INITIAL_SPREAD, generator=generator), generator)
+            if parameter is self.dipoles and parameter._version != version:
+                parameter.copy_(self.dipole_length * nn.functional.normalize(parameter, dim=1))
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """Positions and dipoles: layers call their node sets, so that hooks on a set see it used.
+
+        They are the parameters themselves, or copies where somebody manages them: FSDP frees its own after the call.
+        """
+        positions, dipoles = self.positions, self.dipoles
+        if self._forward_hooks or type(positions) is not nn.Parameter:
+            return positions.clone(), dipoles.clone()
+        return positions, dipoles
 
     def extra_repr(self) -> str:
         shape = f"num={self.num}, dim={self.dim}"
@@ -122,3 +138,19 @@ def keep_float32(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         return result
 
     return convert
+
+
+def shared_particles(module: nn.Module) -> dict[str, str]:
+    """The names under which a node set of ``module`` occurs again, with the name under which it occurs first.
+
+    For what saves a model by names and wants to know which of them are one: ``_tied_weights_keys`` of transformers.
+
+    Examples
+    --------
+    >>> shared_particles(ParticleMLP([784, 512, 10]))
+    {'layers.1.in_particles': 'layers.0.out_particles'}
+    """
+    first: dict[nn.Module, str] = {}
+    names = module.named_modules(remove_duplicate=False)
+    found = {name: first.setdefault(part, name) for name, part in names if isinstance(part, Particles)}
+    return {name: source for name, source in found.items() if name != source}

@@ -11,13 +11,13 @@ from pn_gpu.training.schedules import OneCycle
 
 RECIPES = ("modern", "paper")
 
+MODERN_LR, PAPER_LR = 0.02, 0.005
+
 # The paper's batches; a small data set needs smaller ones to get enough steps, and something against overfitting.
 BATCH_SIZE, SMALL_BATCH_SIZE, SMALL_DATA = 100, 32, 10_000
 
 # Of the dipoles, for small data. Chosen on splits of small tables other than those that bench/tables.py reports.
 SMALL_DATA_L2 = 0.01
-
-MODERN_LR, PAPER_LR = 0.02, 0.005
 
 
 @dataclass(frozen=True)
