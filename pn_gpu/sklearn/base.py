@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from numbers import Integral
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -21,12 +20,12 @@ from pn_gpu.training.distributed import SingleProcess
 from pn_gpu.training.history import History
 from pn_gpu.training.loop import train
 from pn_gpu.training.optimizers import Adam
+from pn_gpu.training.penalties import L2, Penalty
 from pn_gpu.training.run import TrainingRun
 from pn_gpu.training.schedules import OneCycle
 from pn_gpu.training.weighted_examples import as_examples
 
 Array = np.ndarray[Any, Any]
-AnyEstimator = TypeVar("AnyEstimator", bound="ParticleEstimator")
 
 DTYPES = (np.float64, np.float32)
 
@@ -48,7 +47,9 @@ class ParticleEstimator(BaseEstimator):
         self,
         hidden: int | Sequence[int] = 64,
         *,
-        dim: int = 3,
+        dim: int = 2,
+        dipole_dim: int | None = 4,
+        initialisation: str = "scaled",
         activation: str = "leaky_relu",
         potential: str = "gaussian",
         method: str = "auto",
@@ -57,8 +58,8 @@ class ParticleEstimator(BaseEstimator):
         scale: bool = True,
         epochs: int = 100,
         batch_size: int | str = "auto",
-        lr: float = 0.025,
-        weight_decay: float = 0.0,
+        lr: float = 0.02,
+        l2: float = 0.01,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         patience: int = 10,
@@ -70,6 +71,8 @@ class ParticleEstimator(BaseEstimator):
     ) -> None:
         self.hidden = hidden
         self.dim = dim
+        self.dipole_dim = dipole_dim
+        self.initialisation = initialisation
         self.activation = activation
         self.potential = potential
         self.method = method
@@ -79,7 +82,7 @@ class ParticleEstimator(BaseEstimator):
         self.epochs = epochs
         self.batch_size = batch_size
         self.lr = lr
-        self.weight_decay = weight_decay
+        self.l2 = l2
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.patience = patience
@@ -95,7 +98,7 @@ class ParticleEstimator(BaseEstimator):
         if self.batch_size != "auto":
             check_integer("batch_size", self.batch_size, low=1)
         check_number("lr", self.lr, low=0, low_open=True)
-        check_number("weight_decay", self.weight_decay, low=0)
+        check_number("l2", self.l2, low=0)
         check_flag("scale", self.scale)
         check_flag("warm_start", self.warm_start)
         if check_flag("early_stopping", self.early_stopping):
@@ -108,13 +111,15 @@ class ParticleEstimator(BaseEstimator):
 
     def _start(self, X: Array, sample_weight: Array | None, num_outputs: int, **network: Any) -> None:
         """Take the scale of the inputs and make a fresh network."""
-        hidden: Sequence[int] = (self.hidden,) if isinstance(self.hidden, Integral) else tuple(self.hidden)
+        hidden = [*self.hidden] if isinstance(self.hidden, Iterable) else [self.hidden]
         self._stream: TrainingRun | None = None
         self.scaler_ = StandardScaler().fit(X, sample_weight=sample_weight) if self.scale else None
         self._random = check_random_state(self.random_state)
         self.network_ = ParticleNetwork(
             [X.shape[1], *hidden, num_outputs],
             self.dim,
+            dipole_dim=self.dipole_dim,
+            initialisation=self.initialisation,
             activation=self.activation,
             potential=self.potential,
             method=self.method,
@@ -161,7 +166,8 @@ class ParticleEstimator(BaseEstimator):
             sample_weight=weights,
             epochs=self.epochs,
             batch_size=self._batch_size(len(inputs)),
-            optimizer=Adam(OneCycle(self.lr), weight_decay=self.weight_decay),
+            optimizer=Adam(OneCycle(self.lr)),
+            penalties=self._penalties,
             progress=self._progress,
             **options,
         )
@@ -178,13 +184,13 @@ class ParticleEstimator(BaseEstimator):
             self._stream = TrainingRun(
                 network,
                 batches,
-                optimizer=Adam(PARTIAL_FIT_RATE * self.lr, weight_decay=self.weight_decay),
+                optimizer=Adam(PARTIAL_FIT_RATE * self.lr),
                 epochs=0,
                 batch_size=batch_size,
                 seed=network.seed,
                 rng=network.next_generator(),
                 validation=None,
-                penalties=(),
+                penalties=self._penalties,
                 remove_mean_translation=True,
                 remove_mean_rotation=False,
                 callbacks=[],
@@ -196,6 +202,10 @@ class ParticleEstimator(BaseEstimator):
         run.batches = IterableBatches(network, ())  # the examples are not kept, and not pickled
         self.history_ = run.history
         self.n_iter_ = run.epoch
+
+    @property
+    def _penalties(self) -> list[Penalty]:
+        return [L2(dipoles=self.l2)] if self.l2 else []
 
     @property
     def _progress(self) -> bool | None:

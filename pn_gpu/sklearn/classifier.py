@@ -21,11 +21,11 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
     ----------
     hidden : int or sequence of int, default 64
         Nodes of the hidden layers, inputs' side first; () for none.
-    dim : int, default 3
-        Dimensions of the particles.
+    dim, dipole_dim : int, default 2 and 4
+        Dimensions of the particles' positions and dipoles.
     activation : str, default "leaky_relu"
         Of the hidden layers.
-    potential, method, rtol, dropout, backend
+    initialisation, potential, method, rtol, dropout, backend
         As in `pn_gpu.ParticleNetwork`.
     scale : bool, default True
         Whether inputs are standardised, by what the examples of `fit` say (those of the first
@@ -33,10 +33,10 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
     epochs : int, default 100
     batch_size : int or "auto", default "auto"
         auto: a fifteenth of the examples, at least 32 and at most 256.
-    lr : float, default 0.025
+    lr : float, default 0.02
         Peak learning rate of Adam's one cycle; `partial_fit` has a constant rate, a fifth of it.
-    weight_decay : float, default 0
-        Of Adam (AdamW).
+    l2 : float, default 0.01
+        Strength of an `pn_gpu.L2` penalty on dipoles.
     early_stopping : bool, default False
         Whether to set aside ``validation_fraction`` of the examples, of every class alike, stop when their loss
         has not got better for ``patience`` epochs, and keep the best epoch's network.
@@ -75,7 +75,9 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
         self,
         hidden: int | Sequence[int] = 64,
         *,
-        dim: int = 3,
+        dim: int = 2,
+        dipole_dim: int | None = 4,
+        initialisation: str = "scaled",
         activation: str = "leaky_relu",
         potential: str = "gaussian",
         method: str = "auto",
@@ -84,8 +86,8 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
         scale: bool = True,
         epochs: int = 100,
         batch_size: int | str = "auto",
-        lr: float = 0.025,
-        weight_decay: float = 0.0,
+        lr: float = 0.02,
+        l2: float = 0.01,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         patience: int = 10,
@@ -99,6 +101,8 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
         super().__init__(
             hidden,
             dim=dim,
+            dipole_dim=dipole_dim,
+            initialisation=initialisation,
             activation=activation,
             potential=potential,
             method=method,
@@ -108,7 +112,7 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
             epochs=epochs,
             batch_size=batch_size,
             lr=lr,
-            weight_decay=weight_decay,
+            l2=l2,
             early_stopping=early_stopping,
             validation_fraction=validation_fraction,
             patience=patience,

@@ -19,11 +19,11 @@ class ParticleRegressor(RegressorMixin, ParticleEstimator):
     ----------
     hidden : int or sequence of int, default 64
         Nodes of the hidden layers, inputs' side first; () for none.
-    dim : int, default 3
-        Dimensions of the particles.
+    dim, dipole_dim : int, default 2 and 4
+        Dimensions of the particles' positions and dipoles.
     activation : str, default "leaky_relu"
         Of the hidden layers.
-    potential, method, rtol, dropout, backend
+    initialisation, potential, method, rtol, dropout, backend
         As in `pn_gpu.ParticleNetwork`.
     scale : bool, default True
         Whether inputs and targets are standardised, by what the examples of `fit` say (those of the first
@@ -31,10 +31,10 @@ class ParticleRegressor(RegressorMixin, ParticleEstimator):
     epochs : int, default 100
     batch_size : int or "auto", default "auto"
         auto: a fifteenth of the examples, at least 32 and at most 256.
-    lr : float, default 0.025
+    lr : float, default 0.02
         Peak learning rate of Adam's one cycle; `partial_fit` has a constant rate, a fifth of it.
-    weight_decay : float, default 0
-        Of Adam (AdamW).
+    l2 : float, default 0.01
+        Strength of an `pn_gpu.L2` penalty on dipoles.
     early_stopping : bool, default False
         Whether to set aside ``validation_fraction`` of the examples, stop when their loss
         has not got better for ``patience`` epochs, and keep the best epoch's network.
