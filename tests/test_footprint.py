@@ -10,13 +10,12 @@ from pn_gpu.footprint import (
     OPTIMIZERS,
     UPDATE_TEMPORARIES,
     dense_footprint,
-    dense_shapes,
     get_optimizer,
     particle_footprint,
-    particle_shapes,
 )
 from pn_gpu.kernels.host import recycle, scratch
 from pn_gpu.model.counts import count_dense_parameters, count_particle_parameters
+from pn_gpu.model.shapes import dense_shapes, particle_shapes
 
 SHAPES = ([784, 10], [784, 512, 10], [300, 900, 200, 20])
 

@@ -76,10 +76,8 @@ def _fit_table(table: Table, training: Array | slice, scale: str, missing: str) 
 def _find_categories(table: Table, index: int) -> tuple[str, ...]:
     words = tuple(sorted({word for word in table.columns[index] if word is not None}))
     if len(words) > MAX_CATEGORIES or (len(words) > 20 and len(words) > len(table) / 2):
-        name = table.names[index] if table.names else index
         raise ValueError(
             f"{table.path}: {table.column_label(index)}: got {len(words)} different words in {len(table)} rows, such as"
-            f" {words[0]!r}, want at most {MAX_CATEGORIES} categories; drop=[{name!r}] (--drop {name}) leaves the"
-            " column out"
+            f" {words[0]!r}, want at most {MAX_CATEGORIES} categories; {table.leave_out(index)}"
         )
     return words
