@@ -155,7 +155,7 @@ def _weights(target: Any) -> list[Array]:
     matrices = list(target) if isinstance(target, Sequence) else [target]
     if not matrices:
         raise ValueError("target: got no matrix, want at least one [N, M]")
-    weights = []
+    weights: list[Array] = []
     for index, matrix in enumerate(matrices):
         name = f"target[{index}]" if len(matrices) > 1 else "target"
         weight = to_numpy(matrix)

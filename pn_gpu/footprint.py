@@ -18,14 +18,12 @@ import numpy as np
 
 from pn_gpu.checks import check_choice, check_flag, check_integer
 from pn_gpu.model.model import DTYPES, Model
-from pn_gpu.model.node_models import get_node_model
+from pn_gpu.model.shapes import Shapes, dense_shapes, particle_shapes
 from pn_gpu.networks.dense_network import DenseNetwork
 from pn_gpu.networks.particle_network import ParticleNetwork
 from pn_gpu.storage import METADATA_KEY, metadata_text
 from pn_gpu.training.optimizers import SGD, Adagrad, Adam, Optimizer, RMSProp, Rprop
 from pn_gpu.workspace import backward_elements, forward_elements, kept_elements
-
-Shapes = dict[str, tuple[int, ...]]
 
 OPTIMIZERS: dict[str, Optimizer] = {
     "adam": Adam(),
@@ -166,31 +164,6 @@ def dense_footprint(
         backward=[n_in * n_out for n_in, n_out in pairwise(sizes)],
         scratch=(0, 0),
     )
-
-
-def particle_shapes(
-    sizes: Sequence[int], dim: int, model: str = "dipole", shared: bool = True, dipole_dim: int | None = None
-) -> Shapes:
-    """Names and shapes of a `ParticleNetwork`'s parameters."""
-    if shared:
-        node_sets = [(num, index > 0) for index, num in enumerate(sizes)]
-    else:
-        node_sets = [node_set for n_in, n_out in pairwise(sizes) for node_set in ((n_in, False), (n_out, True))]
-    node_model = get_node_model(model)
-    shapes = {
-        f"particles.{index}.{name}": shape
-        for index, (num, is_output) in enumerate(node_sets)
-        for name, shape in node_model.shapes(num, dim, node_model.check_dipole_dim(dipole_dim, dim), is_output).items()
-    }
-    return shapes | {f"layers.{index}.bias": (num,) for index, num in enumerate(sizes[1:])}
-
-
-def dense_shapes(sizes: Sequence[int]) -> Shapes:
-    """Names and shapes of a `DenseNetwork`'s parameters."""
-    shapes: Shapes = {}
-    for index, (n_in, n_out) in enumerate(pairwise(sizes)):
-        shapes |= {f"layers.{index}.weight": (n_in, n_out), f"layers.{index}.bias": (n_out,)}
-    return shapes
 
 
 def _fewest_nodes(sizes: Sequence[int]) -> list[int]:

@@ -13,6 +13,7 @@ import numpy as np
 from pn_gpu.backends import to_numpy
 from pn_gpu.checks import check_integer, check_number
 from pn_gpu.model.examples import as_inputs, batch_slices
+from pn_gpu.model.layers import ParticleLayer
 from pn_gpu.networks.particle_network import ParticleNetwork
 from pn_gpu.operator import dense_weight
 from pn_gpu.training.passes import forward_pass
@@ -178,7 +179,9 @@ def _outgoing_norms(network: ParticleNetwork, level: int) -> np.ndarray:
 
 def _outgoing_rows(network: ParticleNetwork, level: int, rows: np.ndarray) -> Array:
     """Some rows of the weight matrix of the layer above a level."""
-    r_in, v_in, r_out, v_out = network.connections[level].particles(network.parameters)
+    layer = network.connections[level]
+    assert isinstance(layer, ParticleLayer)
+    r_in, v_in, r_out, v_out = layer.particles(network.parameters)
     index = network.backend.asarray(rows)
     return dense_weight(r_in[index], v_in[index], r_out, v_out, network.potential)
 

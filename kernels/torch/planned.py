@@ -48,9 +48,10 @@ def _forward(x: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
 
 
 def _backward(dz: Tensor, x: Tensor, *rest: Any) -> list[Tensor]:
-    particles, choice, needs = Particles(*rest[:4]), rest[4], rest[5:]
+    particles, choice, (need_dx, need_particles, need_dbias) = Particles(*rest[:4]), rest[4], rest[5:]
     how, residuals = staging.recall(int(choice))
-    return as_list(compute.backward(dz, x, particles, how, *needs[:2], residuals), *needs)
+    gradient = compute.backward(dz, x, particles, how, need_dx, need_particles, residuals)
+    return as_list(gradient, need_dx, need_particles, need_dbias)
 
 
 def _forward_fake(x: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:

@@ -59,6 +59,7 @@ def difference_kernel(
     d: tl.constexpr,
     VALUE: tl.constexpr,
     DERIVATIVE: tl.constexpr,
+    ROWS_FAR_APART: tl.constexpr,  # a step of BK rows passes 2^31 elements
     SPLIT: tl.constexpr,
     PRECISION: tl.constexpr,
     BI: tl.constexpr,
@@ -81,7 +82,7 @@ def difference_kernel(
             columns, v_columns = table_out + j, table_out + j + n * stride_table
             g = outer_product(
                 x + i, x_low + i, dz + j, dz_low + j, batch, size_in - i, size_out - j, stride_x, stride_dz,
-                SPLIT, PRECISION, BI, BJ, BK,
+                ROWS_FAR_APART, SPLIT, PRECISION, BI, BJ, BK,
             )  # fmt: skip
             r_out = load_components(columns, o_out, stride_table, n)
             v_out = load_components(v_columns, o_out, stride_table, d)

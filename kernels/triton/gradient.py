@@ -10,6 +10,7 @@ import triton
 
 from pn_gpu.kernels.triton.device import COMPILE_OPTIONS, Device, device_of
 from pn_gpu.kernels.triton.differences import difference_kernel
+from pn_gpu.kernels.triton.factors import Factors
 from pn_gpu.kernels.triton.moments import gradient_from_moments_kernel, moment_kernel, moment_table_kernel
 from pn_gpu.kernels.triton.potentials import PairwiseFunctions
 from pn_gpu.kernels.triton.rows import Rows
@@ -22,7 +23,7 @@ MIN_WIDTH = 16
 
 
 def particle_gradient(
-    x: Rows, dz: Rows, tables: ParticleTables, functions: PairwiseFunctions, arithmetic: str
+    x: Rows, dz: Rows, tables: ParticleTables, factors: Factors | None, functions: PairwiseFunctions, arithmetic: str
 ) -> tuple[Any, Any, Any, Any]:
     """dr_in [N, n], dv_in [N, d], dr_out [M, n], dv_out [M, d] of G = x^T dz, in the dtype of the tables."""
     if x.batch == 0 or tables.size_in == 0 or tables.size_out == 0:
@@ -30,7 +31,7 @@ def particle_gradient(
     fits = functions.derivative_is_minus_value or 2 * tables.d <= MAX_WIDTH
     if arithmetic in ("float32", "float64") or not functions.smooth_at_zero or not fits:
         return _from_differences(x, dz, tables, functions, arithmetic)
-    return _from_moments(x, dz, tables, functions, arithmetic)
+    return _from_moments(x, dz, tables, factors, functions, arithmetic)
 
 
 def _empty_gradient(tables: ParticleTables, zero: bool = False) -> tuple[Any, Any]:
@@ -70,9 +71,10 @@ def _chunks(x: Rows, dz: Rows, tile: GradientTile, device: Device) -> Chunks:
     return choose_chunks(triton.cdiv(x.columns, tile.BI), triton.cdiv(dz.columns, tile.BJ), programs)
 
 
-def _launch_options(tile: GradientTile, arithmetic: str) -> dict[str, Any]:
+def _launch_options(x: Rows, dz: Rows, tile: GradientTile, arithmetic: str) -> dict[str, Any]:
     """What both reductions compile with."""
     return {
+        "ROWS_FAR_APART": max(x.stride, dz.stride) * tile.BK >= 2**31,
         "SPLIT": arithmetic == "halves",
         "PRECISION": "ieee",
         "BI": tile.BI,
@@ -123,7 +125,7 @@ def _from_differences(
         d=d,
         VALUE=functions.value,
         DERIVATIVE=functions.derivative,
-        **_launch_options(tile, arithmetic),
+        **_launch_options(x, dz, tile, arithmetic),
     )
     return (*_gradient_from_sums(sums_in, tables), *_gradient_from_sums(sums_out, tables.exchanged()))
 
@@ -159,7 +161,7 @@ def _moment_table(tables: ParticleTables, axes: int) -> MomentTable:
 
 
 def _from_moments(
-    x: Rows, dz: Rows, tables: ParticleTables, functions: PairwiseFunctions, arithmetic: str
+    x: Rows, dz: Rows, tables: ParticleTables, factors: Factors | None, functions: PairwiseFunctions, arithmetic: str
 ) -> tuple[Any, Any, Any, Any]:
     device = device_of(x.high)
     merged = functions.derivative_is_minus_value
@@ -177,35 +179,47 @@ def _from_moments(
     sums_out = slabs(moments, chunks.chunks_in, tables.padded_out)
     dipole_sums_in = sums_in if merged else slabs(dipoles, chunks.chunks_out, tables.padded_in)
     dipole_sums_out = sums_out if merged else slabs(dipoles, chunks.chunks_in, tables.padded_out)
-    moment_kernel[(chunks.chunks_in, chunks.chunks_out, moments.chunks)](
-        x.high,
-        x.low,
-        dz.high,
-        dz.low,
-        tables.inputs,
-        tables.outputs,
-        moments.inputs,
-        moments.outputs,
-        dipoles.inputs,
-        dipoles.outputs,
-        sums_in,
-        sums_out,
-        dipole_sums_in,
-        dipole_sums_out,
-        *_sizes(x, dz, tables, chunks),
-        n=tables.n,
-        VALUE=functions.value,
-        DERIVATIVE=functions.derivative,
-        MERGED=merged,
-        SPLIT_TILE=split_tile,
-        WIDTH=moments.width,
-        WIDTH_V=dipoles.width,
-        **_launch_options(tile, arithmetic),
-    )
+    for is_factored in (False,) if factors is None else (True, False):
+        moment_kernel[(chunks.chunks_in, chunks.chunks_out, moments.chunks)](
+            x.high,
+            x.low,
+            dz.high,
+            dz.low,
+            tables.inputs,
+            tables.outputs,
+            *_factor_arguments(factors, x.high),
+            moments.inputs,
+            moments.outputs,
+            dipoles.inputs,
+            dipoles.outputs,
+            sums_in,
+            sums_out,
+            dipole_sums_in,
+            dipole_sums_out,
+            *_sizes(x, dz, tables, chunks),
+            0 if factors is None else len(factors.is_far),
+            n=tables.n,
+            VALUE=functions.value,
+            DERIVATIVE=functions.derivative,
+            FACTORED=is_factored,
+            CHOOSES=factors is not None,
+            MERGED=merged,
+            SPLIT_TILE=split_tile,
+            WIDTH=moments.width,
+            WIDTH_V=dipoles.width,
+            **_launch_options(x, dz, tile, arithmetic),
+        )
     return (
         *_gradient_from_moments(sums_in, dipole_sums_in, tables, merged),
         *_gradient_from_moments(sums_out, dipole_sums_out, tables.exchanged(), merged),
     )
+
+
+def _factor_arguments(factors: Factors | None, unread: Any) -> tuple[Any, ...]:
+    """What `moments.moment_kernel` takes of the factors."""
+    if factors is None:
+        return (unread,) * 3
+    return factors.inputs.left_exponents, factors.outputs.right_exponents, factors.is_far
 
 
 def _gradient_from_moments(sums: Any, dipole_sums: Any, tables: ParticleTables, merged: bool) -> tuple[Any, Any]:

@@ -20,6 +20,7 @@ atomics, so the same bits every time.
 import triton
 import triton.language as tl
 
+from pn_gpu.kernels.triton.factors import any_far, factor_products, load_factors
 from pn_gpu.kernels.triton.outer_product import outer_product
 from pn_gpu.kernels.triton.weights import load_components, squared_distances
 
@@ -76,6 +77,9 @@ def moment_kernel(
     dz_low,
     table_in,  # [n + d, N']
     table_out,  # [n + d, M']
+    exponents_in,  # [N', 16], left factors, with FACTORED
+    exponents_out,  # [M', 16], right factors
+    is_far,  # [blocks], with CHOOSES
     moments_in,  # [chunks, N' + M', WIDTH] bfloat16: the moment table, at its input particles
     moments_out,  # the same at its output particles
     dipoles_in,  # [1, N' + M', WIDTH_V] bfloat16: [v] alone, with not MERGED
@@ -94,10 +98,14 @@ def moment_kernel(
     stride_x,
     stride_dz,
     stride_table,
+    blocks,
     n: tl.constexpr,
     VALUE: tl.constexpr,
     DERIVATIVE: tl.constexpr,
+    FACTORED: tl.constexpr,  # k is made of factors; with MERGED
+    CHOOSES: tl.constexpr,  # there is a launch with FACTORED and one without it
     MERGED: tl.constexpr,  # a = G k' carries the dipole gradients too
+    ROWS_FAR_APART: tl.constexpr,  # a step of BK rows passes 2^31 elements
     SPLIT: tl.constexpr,
     SPLIT_TILE: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -108,6 +116,9 @@ def moment_kernel(
     BK: tl.constexpr,
 ):
     """Moments of a chunk of tiles [BI, BJ] of a = G k'."""
+    if CHOOSES:  # noqa: SIM102
+        if any_far(is_far, blocks) == FACTORED:
+            return
     i_in, i_out, i_chunk = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     o_width, o_width_v = tl.arange(0, WIDTH), tl.arange(0, WIDTH_V)
     particles = padded_in + padded_out
@@ -128,7 +139,10 @@ def moment_kernel(
     o_dipole_in = o_in[:, None] * WIDTH_V + o_width_v[None, :]
     o_dipole_out = o_out[:, None] * WIDTH_V + o_width_v[None, :]
     for i in tl.range(first_in, end_in, BI, num_stages=1):
-        r_in = load_components(table_in + i, o_in, stride_table, n)
+        if FACTORED:
+            exponents = load_factors(exponents_in, i + o_in)  # [BI, 16]
+        else:
+            r_in = load_components(table_in + i, o_in, stride_table, n)
         table_i = tl.load(moments_in + i * WIDTH + o_sums_in)
         p_in = tl.zeros([BI, WIDTH], tl.float32)
         v_in = tl.zeros([BI, WIDTH_V], tl.float32)
@@ -136,10 +150,13 @@ def moment_kernel(
         for j in tl.range(first_out, end_out, BJ, num_stages=1):
             a = outer_product(
                 x + i, x_low + i, dz + j, dz_low + j, batch, size_in - i, size_out - j, stride_x, stride_dz,
-                SPLIT, PRECISION, BI, BJ, BK,
+                ROWS_FAR_APART, SPLIT, PRECISION, BI, BJ, BK,
             )  # fmt: skip
-            r_out = load_components(table_out + j, o_out, stride_table, n)
-            s = squared_distances(table_in + i, r_in, o_in, table_out + j, r_out, o_out, stride_table, n)
+            if FACTORED:
+                a *= tl.exp2(factor_products(exponents, load_factors(exponents_out, j + o_out))) * -1.0
+            else:
+                r_out = load_components(table_out + j, o_out, stride_table, n)
+                s = squared_distances(table_in + i, r_in, o_in, table_out + j, r_out, o_out, stride_table, n)
             if not MERGED:
                 gk = a * VALUE(s)
                 v_in = add_moments(v_in, gk, tl.load(dipoles_out + j * WIDTH_V + o_dipole_out), SPLIT_TILE)
@@ -148,7 +165,8 @@ def moment_kernel(
                 table_v = tl.load(dipoles_in + i * WIDTH_V + o_dipole_in)
                 v_out = add_moments(v_out, tl.trans(gk), table_v, SPLIT_TILE)
                 tl.store(slab + o_dipole_out, v_out)
-            a *= DERIVATIVE(s)
+            if not FACTORED:
+                a *= DERIVATIVE(s)
             p_in = add_moments(p_in, a, tl.load(moments_out + j * WIDTH + o_sums_out), SPLIT_TILE)
             slab = sums_out + j * WIDTH
             p_out = tl.load(slab + o_sums_out, mask=m_later, other=0.0)

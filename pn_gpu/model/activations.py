@@ -36,6 +36,9 @@ class Activation:
     forward: Callable[[Array], Array]
     backward: Callable[[Array, Array, Array], Array]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return get_activation, (self.name,)  # functions without a name cannot be pickled
+
 
 def sigmoid(z: Array) -> Array:
     """1 / (1 + exp(-z)) without overflow."""

@@ -46,6 +46,8 @@ def check_inputs(x: Array, width: int, dtype: str) -> Array:
 def check_targets(y: Array, count: int, network: Model) -> Array:
     """``y`` as labels [B] (int64) or targets [B, M] (the network's dtype) that fit the network's loss.
 
+    Labels may come as a column [B, 1].
+
     Raises
     ------
     TypeError
@@ -57,9 +59,11 @@ def check_targets(y: Array, count: int, network: Model) -> Array:
     width = network.sizes[-1]
     if y.ndim == 0 or y.shape[0] != count:
         raise ValueError(f"y: got shape {tuple(y.shape)}, want {count} examples, as many as x has")
-    _check_finite("y", y)
     xp = namespace_of(y)
+    if network.has_classes and y.ndim == 2 and y.shape[1] == 1 < width:
+        y = y[:, 0]
     if y.ndim == 1 and network.has_classes:
+        _check_finite("y", y)
         return _check_labels(y, width)
     if y.ndim == 1 and width == 1:
         y = y[:, None]
@@ -139,7 +143,8 @@ def _as_finite(name: str, a: Array, dtype: Any) -> Array:
     if not bool(xp.all(xp.isfinite(converted))):
         where = np.argwhere(~np.isfinite(to_numpy(converted)))[0]
         value = to_numpy(a)[tuple(where)]
-        raise ValueError(f"{name}: got {value} at {where.tolist()}, too large for {str(dtype).rpartition('.')[2]}")
+        wanted = str(converted.dtype).rpartition(".")[2]
+        raise ValueError(f"{name}: got {value} at {where.tolist()}, too large for {wanted}")
     return converted
 
 

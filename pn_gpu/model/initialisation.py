@@ -21,16 +21,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.kernels.potentials import Potential
-
-if TYPE_CHECKING:
-    from pn_gpu.model.model import Model
 
 Array = Any
 
@@ -41,9 +38,6 @@ INITIAL_SPREAD = 0.5
 
 # Root mean square of z that a start aims at. Logits of 0.5 leave a softmax near uniform: a loss of about ln M + 0.1.
 HIDDEN_SIZE, OUTPUT_SIZE = 1.0, 0.5
-
-# More examples would measure the size of z hardly better, and cost memory.
-CALIBRATION_EXAMPLES = 512
 
 # Particles, and values of z, that stand for all in the formula.
 _PARTICLES, _VALUES = 256, 4096
@@ -145,9 +139,13 @@ def differs_by_example(x: Array) -> bool:
     return x.shape[0] > 1 and bool(namespace_of(x).any(x != x[:1, ...]))
 
 
-def root_mean_square(z: Array) -> float:
-    """Of all elements."""
-    return float(namespace_of(z).mean(z * z)) ** 0.5
+def root_mean_square(z: Array, weights: Array | None = None) -> float:
+    """Of all elements; with ``weights`` [B], not all 0, of weighted rows."""
+    xp = namespace_of(z)
+    squares = z * z
+    if weights is not None:
+        squares = squares * (weights / xp.mean(weights))[:, None]
+    return float(xp.mean(squares)) ** 0.5
 
 
 def mean_length(vectors: Array) -> float:
@@ -158,35 +156,3 @@ def mean_length(vectors: Array) -> float:
 def correction(size: float, target: float) -> float:
     """What to multiply dipoles by that give z of this size; 1 where the size says nothing."""
     return target / size if 0 < size < math.inf else 1.0
-
-
-def calibrate(model: Model, x: Array) -> bool:
-    """Multiply the dipoles (or charges) of every layer's output set so that z starts with the size it shall have on x.
-
-    Parameters
-    ----------
-    model : Model
-    x : array, [B, N]
-        On the model's backend; `CALIBRATION_EXAMPLES` rows, evenly spread, are used.
-
-    Returns
-    -------
-    bool
-        False if x cannot tell (one row, or all rows the same): then nothing was changed.
-    """
-    x = spread_examples(x)
-    if not differs_by_example(x):
-        return False
-    for layer in model.connections:
-        bias = model.parameters[f"{layer.prefix}.bias"]
-        z = layer.forward(x, model.parameters) - bias
-        factor = correction(root_mean_square(z), target_size(layer.index, len(model.connections)))
-        model.scale_outputs(layer.index, factor)
-        x = layer.activation.forward(factor * z + bias)
-    return True
-
-
-def spread_examples(x: Array) -> Array:
-    """At most `CALIBRATION_EXAMPLES` rows of x [B, N], evenly spread: data may be sorted by class."""
-    step = -(-x.shape[0] // CALIBRATION_EXAMPLES)
-    return x[:: max(step, 1), ...]

@@ -18,6 +18,7 @@ from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.model.examples import as_batch_targets, as_inputs, as_targets, batch_slices
 from pn_gpu.model.model import DTYPES, Model
 from pn_gpu.model.parameters import ParameterVector
+from pn_gpu.networks.summary import summarise
 from pn_gpu.storage import write_file
 from pn_gpu.training.fit import fit
 from pn_gpu.training.history import History
@@ -53,6 +54,10 @@ class Network(Model):
     def __repr__(self) -> str:
         shape = "-".join(map(str, self.sizes))
         return f"{type(self).__name__}({shape}, {self.num_parameters} parameters, {self.dtype} on {self.backend.name})"
+
+    def summary(self) -> str:
+        """Node sets and layers with their parameters, and those of dense layers beside them, as a text to print."""
+        return summarise(self)
 
     def forward(self, x: Array) -> Array:
         """The output activations [B, M] for inputs [B, N].
@@ -127,7 +132,7 @@ class Network(Model):
         targets = as_targets(y, inputs.shape[0], self)
         if inputs.shape[0] == 0:
             raise ValueError("x: got no examples, want at least one")
-        return evaluate(self, inputs, targets, size)
+        return evaluate(self, inputs, targets, batch_size=size)
 
     def loss_and_gradient(self, x: Array, y: Array) -> tuple[float, ParameterVector]:
         """The mean loss over a batch and its gradient under the parameters' names.
@@ -174,13 +179,6 @@ class Network(Model):
         """
         return fit(self, x, y, **options)
 
-    def prepare_training(self, x: Array) -> None:
-        """Called by `fit` before the first step of a fresh run, with inputs [B, N] on the network's backend."""
-
-    def parameter_sizes(self) -> dict[str, float]:
-        """The size of those parameters that training shall move in proportion to it, by name; none by default."""
-        return {}
-
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write architecture and parameters to a safetensors file, whole or not at all.
 
@@ -201,6 +199,7 @@ class Network(Model):
         dtype : {"float32", "float64"}, optional
         """
         other = copy.copy(self)
+        other._seeds = copy.deepcopy(self._seeds)
         other.backend = self.backend if backend is None else get_backend(backend)
         other.dtype = self.dtype if dtype is None else check_choice("dtype", dtype, DTYPES)
         other.connections = other._make_connections()

@@ -12,6 +12,7 @@ from pn_gpu.backends import Backend, to_numpy
 from pn_gpu.checks import check_choice, check_flag, check_integer
 from pn_gpu.kernels import potentials
 from pn_gpu.model import initialisation as initialisations
+from pn_gpu.model.calibration import calibrate
 from pn_gpu.model.examples import as_inputs
 from pn_gpu.model.layers import Layer, ParticleLayer
 from pn_gpu.model.node_models import get_node_model
@@ -67,7 +68,8 @@ class ParticleNetwork(Network):
     dropout : float, default 0
         Probability with which a hidden activation is dropped in training, 0 <= dropout < 1.
     seed : int or None, default None
-        Of the initial parameters; one seed gives the same network on every backend. None draws a fresh one.
+        Of the initial parameters, and of `fit` where that is given none; one seed gives the same network on every
+        backend. None draws a fresh one.
     backend : str or Backend, default "auto"
         "numpy", "torch", "torch:cuda:0", "cupy", ...; "auto" takes a GPU where there is one, else NumPy.
     dtype : {"float32", "float64"}, default "float32"
@@ -108,6 +110,7 @@ class ParticleNetwork(Network):
             output=output,
             loss=loss,
             dropout=dropout,
+            seed=seed,
             backend=backend,
             dtype=dtype,
         )
@@ -121,7 +124,7 @@ class ParticleNetwork(Network):
         check_method(method, rtol)
         self.method, self.rtol = method, float(rtol)
         self.connections = self._make_connections()
-        rng = np.random.default_rng(None if seed is None else check_integer("seed", seed, low=0))
+        rng = np.random.default_rng(self._seeds)
         values: dict[str, np.ndarray[Any, Any]] = {}
         for index, (num, is_output) in enumerate(self._node_sets()):
             for name, value in self.model.initialise(rng, num, self.dim, self.dipole_dim, is_output).items():
@@ -186,7 +189,7 @@ class ParticleNetwork(Network):
         ValueError, TypeError
             As `forward`.
         """
-        return initialisations.calibrate(self, as_inputs(x, self))
+        return calibrate(self, as_inputs(x, self))
 
     def scale_outputs(self, layer: int, factor: float) -> None:
         name = self._size_parameter(layer)
@@ -194,9 +197,9 @@ class ParticleNetwork(Network):
         for connection in self.connections:
             connection.forget_plan()
 
-    def prepare_training(self, x: Array) -> None:
+    def prepare_training(self, x: Array, weights: Array | None = None) -> None:
         if self.initialisation == "scaled" and self._is_as_drawn:
-            self.calibrate(x)
+            calibrate(self, x, weights)
 
     def parameter_sizes(self) -> dict[str, float]:
         if self.initialisation == "paper":
