@@ -29,8 +29,8 @@ from pn_gpu.nn.particles import Particles, fill, keep_float32, parameter_dtype
 from pn_gpu.nn.start import scaled_lengths
 from pn_gpu.nn.tracing import trace_layer
 from pn_gpu.nn.weight import ComputedWeight
-from pn_gpu.operator import computed_whole, is_never_fast
 from pn_gpu.planning import MethodPlanner
+from pn_gpu.planning.calls import computed_whole, is_never_fast
 
 if TYPE_CHECKING:
     from pn_gpu.nn.parallel import TensorParallel
