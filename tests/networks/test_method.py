@@ -25,7 +25,21 @@ def test_wide_layers_take_the_method_and_narrow_ones_do_not():
     wide, narrow = (layer.planner.current for layer in network.connections)
     assert wide.method == "mehler"
     assert narrow.method == "direct"  # 280 x 3: more work than the weights themselves
-    assert make(method="auto").forward(X).shape == (60, 3)
+
+
+def test_auto_takes_the_method_for_a_wide_layer():
+    x = np.random.default_rng(0).standard_normal((30, 800)).astype(np.float32)
+    networks = {
+        method: pn.ParticleNetwork([800, 700, 3], dim=2, seed=0, backend="numpy", method=method)
+        for method in ("auto", "direct")
+    }
+    z = {method: network.forward(x) for method, network in networks.items()}
+    wide, narrow = (layer.planner.current for layer in networks["auto"].connections)
+    assert (wide.method, wide.requested) == ("mehler", "auto")
+    assert narrow.method == "direct"
+    # At rtol 1e-3 of W; the softmax of the paper's start, whose logits are large, multiplies it.
+    error = np.linalg.norm(z["auto"] - z["direct"]) / np.linalg.norm(z["direct"])
+    assert 0 < error < 2e-2
 
 
 def test_training_follows_the_exact_one():
@@ -77,9 +91,8 @@ def test_copies_plan_for_themselves(tmp_path):
 
 
 def test_other_potentials_have_no_fast_method():
-    network = make(method="mehler", potential="lorentzian")
-    with pytest.raises(ValueError, match="mehler"):
-        network.forward(X)
+    with pytest.raises(ValueError, match="method: got \"mehler\" with the potential 'lorentzian'"):
+        make(method="mehler", potential="lorentzian")
     assert make(potential="lorentzian").forward(X).shape == (60, 3)
 
 
