@@ -14,7 +14,6 @@ import pn_gpu as pn
 from bench.harness import add_save_option, interleave, ratio, report
 from bench.layers import Layer, planned_step, random_layer
 
-HELP = "what method=auto costs beside direct, whatever it chooses"
 # "auto" may be this much slower before the benchmark says so.
 ALLOWED = 1.1
 

@@ -23,7 +23,7 @@ import numpy as np
 import pn_gpu as pn
 from bench.harness import MB, RESULTS, new_figure, report, resident_peak, save_picture, traced_peak
 from pn_gpu.footprint import Footprint, dense_footprint, particle_footprint
-from pn_gpu.model.network import Network
+from pn_gpu.networks.network import Network
 
 PHASES = ("training", "inference")
 WHOLE, KEPT = "all", "without workspace"

@@ -22,7 +22,6 @@ from pn_gpu.kernels.room import Direct, Particles
 from pn_gpu.kernels.torch.compute import room_of
 from pn_gpu.nn import ParticleLinear
 
-HELP = "microseconds of Python in a call of the torch operator, beside nn.Linear"
 SIZE, BATCH = 16, 2
 
 

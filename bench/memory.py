@@ -18,7 +18,6 @@ from bench import footprint
 from bench.harness import MB, add_save_option, in_fresh_process, report, traced_peak
 from bench.layers import Layer, random_layer
 
-HELP = "peak memory: of the operator, and with --widths of networks against the formula"
 WIDTHS = [1000, 10_000, 30_000, 100_000, 1_000_000]
 
 

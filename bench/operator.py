@@ -21,7 +21,6 @@ from bench.layers import Layer, random_layer
 from bench.plain_tiles import forward as plain_forward
 from bench.plain_tiles import make_pool
 
-HELP = "forward and backward beside the products with a stored W"
 # Worst error over the largest entry; a wrong kernel errs by 1.
 TOLERANCE = {"float32": 1e-4, "float64": 1e-11}
 

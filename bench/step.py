@@ -27,7 +27,6 @@ from bench.harness import MB, add_save_option, interleave, ratio, report, reside
 from bench.layers import Layer, Step, planned_step, random_layer
 from bench.rivals import Rival, rivals, stored_weight_gradients
 
-HELP = "a training step beside plain torch, KeOps and nn.Linear"
 OURS, OURS_AUTO = "pn_gpu direct", "pn_gpu auto"
 
 

@@ -29,10 +29,8 @@ import pn_gpu as pn
 from bench.table1_report import write_report
 from bench.table1_results import KEY_COLUMNS, Result, append_result, read_results, versions
 from pn_gpu.data import Dataset, load
-from pn_gpu.model.network import Network
+from pn_gpu.networks.network import Network
 from pn_gpu.training.recipes import RECIPES, get_recipe
-
-HELP = "the paper's Table 1: accuracy by topology, dimension and recipe, and the perceptrons'"
 
 HIDDEN = ((), (16,), (32,), (64,), (128,), (256,), (512,), (64, 32), (128, 64), (256, 128))
 RESULTS = Path(__file__).parent / "results"
@@ -92,16 +90,24 @@ class Cell:
 
     @property
     def setting(self) -> str:
-        """Optimiser and activation, in words."""
+        """Optimiser, activation and, where it is not the paper's, the particles' start, in words."""
         recipe = get_recipe(self.recipe, self.lr)
-        return f"{recipe.optimizer!r}, {recipe.activation}"
+        start = ", scaled start" if self.dim and recipe.initialisation == "scaled" else ""
+        return f"{recipe.optimizer!r}, {recipe.activation}{start}"
 
     def network(self) -> Network:
         """The network before its first step."""
-        activation = get_recipe(self.recipe).activation
+        recipe = get_recipe(self.recipe)
+        activation = recipe.activation
         if self.dim:
             return pn.ParticleNetwork(
-                self.sizes, self.dim, activation=activation, seed=self.seed, backend="numpy", method="direct"
+                self.sizes,
+                self.dim,
+                activation=activation,
+                initialisation=recipe.initialisation,
+                seed=self.seed,
+                backend="numpy",
+                method="direct",
             )
         return pn.DenseNetwork(self.sizes, activation=activation, seed=self.seed, backend="numpy")
 

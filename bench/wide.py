@@ -125,7 +125,7 @@ def _plain_step(layer: Layer, plan: pn.Plan) -> Step:
     assert plan.approximation is not None
     step = autograd_step(layer, partial(linear, expansion=plan.approximation.expansion))
     error = _relative(np.asarray(step()["dx"]), training_step(layer, plan)[1].dx)
-    if not error < 0.1:  # it has no exact particles
+    if not error < 0.1:  # it has no left-out particles
         raise SystemExit(f"the plain expansion in torch is wrong: error {error:.1e}")
     return step
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,14 @@ from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.kernels.room import Array, OperatorGradient, Particles, Residuals, Room
 
 NumpyArray = np.ndarray[Any, np.dtype[Any]]
+
+
+class _Kept(NamedTuple):
+    """What a forward leaves to its backward: what it looked at, and the residuals of NumPy's room."""
+
+    x: NumpyArray
+    particles: Particles
+    residuals: Residuals
 
 
 class ForeignRoom:
@@ -38,11 +46,10 @@ class ForeignRoom:
         self, x: Array, particles: Particles, bias: Array | None, how: Any, keep: bool = False
     ) -> tuple[Array, Residuals | None]:
         """As of `pn_gpu.kernels.room.Room`; the residuals stay NumPy's."""
-        nodes = self._nodes(particles)
-        dtype = nodes.r_in.dtype
-        bias_view = None if bias is None else self._view(bias)
-        z, residuals = self._room.forward(_cast(self._view(x), dtype), nodes, bias_view, how, keep)
-        return self._back(z, x), residuals
+        nodes = Particles(*map(self._view, particles))
+        x_view = _cast(self._view(x), nodes.r_in.dtype)
+        z, residuals = self._room.forward(x_view, nodes, None if bias is None else self._view(bias), how, keep)
+        return self._back(z, x), _Kept(x_view, nodes, residuals) if keep else None
 
     def backward(
         self,
@@ -55,18 +62,16 @@ class ForeignRoom:
         residuals: Residuals | None = None,
     ) -> OperatorGradient:
         """As of `pn_gpu.kernels.room.Room`; dx has the dtype of x, all others that of the particles."""
-        nodes, back = self._nodes(particles), self._back
-        dz_view, x_view = (_cast(self._view(a), nodes.r_in.dtype) for a in (dz, x))
-        gradient = self._room.backward(dz_view, x_view, nodes, how, need_dx, need_particles, residuals)
-        dx, *of_particles, dbias = gradient
-        return OperatorGradient(
-            None if dx is None else back(dx, x),
-            *(None if g is None else back(g, p) for g, p in zip(of_particles, particles, strict=True)),
-            back(dbias, particles.r_out),
+        if residuals is None:
+            nodes = Particles(*map(self._view, particles))
+            residuals = _Kept(_cast(self._view(x), nodes.r_in.dtype), nodes, None)
+        x_view, nodes, of_room = residuals
+        dz_view, back = _cast(self._view(dz), x_view.dtype), self._back
+        gradient = self._room.backward(dz_view, x_view, nodes, how, need_dx, need_particles, of_room)
+        likes = (x, *particles, particles.r_out)
+        return OperatorGradient._make(
+            None if g is None else back(g, like) for g, like in zip(gradient, likes, strict=True)
         )
-
-    def _nodes(self, particles: Particles) -> Particles:
-        return Particles(*map(self._view, particles))
 
 
 def _cast(a: NumpyArray, dtype: np.dtype[Any]) -> NumpyArray:

@@ -12,15 +12,19 @@ from typing import Protocol
 
 from array_api_compat import array_namespace
 
-from pn_gpu.dispatch import can_read, check_arrays, check_particles, check_shape, is_tensor, room_of
+from pn_gpu.dispatch import (
+    check_arrays,
+    check_particles,
+    check_shape,
+    is_tensor,
+    room_of,
+)
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.dense import dense_weight as _dense_weight
-from pn_gpu.kernels.mehler.expansion import Approximation
 from pn_gpu.kernels.potentials import Potential
-from pn_gpu.kernels.room import Array, Direct, How, Mehler, OperatorGradient, Particles
-from pn_gpu.planning.decision import FEWEST_WEIGHTS
-from pn_gpu.planning.plan import METHODS, Plan, check_method
-from pn_gpu.planning.recent import single_call_plan
+from pn_gpu.kernels.room import Array, OperatorGradient, Particles
+from pn_gpu.planning.calls import how_to_compute, how_when_staged
+from pn_gpu.planning.plan import METHODS, Plan
 
 __all__ = ["METHODS", "PullBack", "dense_weight", "particle_linear", "particle_linear_backward", "particle_linear_vjp"]
 
@@ -83,7 +87,7 @@ def particle_linear(
     particles = Particles(r_in, v_in, r_out, v_out)
     _check_forward(x, particles, bias)
     matrix = _as_matrix(x)
-    how = _how(method, rtol, potential, matrix, particles)
+    how = how_when_staged(method, rtol, potential, matrix, particles)
     z, _ = room_of(x, how).forward(matrix, particles, bias, how)
     return _reshape(z, (*x.shape[:-1], r_out.shape[0]))
 
@@ -131,7 +135,7 @@ def particle_linear_vjp(
     particles = Particles(r_in, v_in, r_out, v_out)
     _check_forward(x, particles, bias)
     matrix = _as_matrix(x)
-    how = _how(method, rtol, potential, matrix, particles)
+    how = how_to_compute(method, rtol, potential, matrix, particles)
     room = room_of(x, how)
     z, residuals = room.forward(matrix, particles, bias, how, keep=True)
 
@@ -191,7 +195,7 @@ def particle_linear_backward(
     check_shape("x", x, (*x.shape[:-1], r_in.shape[0]), "[..., N]")
     check_shape("dz", dz, (*x.shape[:-1], r_out.shape[0]), "[..., M]")
     matrix = _as_matrix(x)
-    how = _how(method, rtol, potential, matrix, particles)
+    how = how_to_compute(method, rtol, potential, matrix, particles)
     gradient = room_of(x, how).backward(_as_matrix(dz), matrix, particles, how, need_dx, need_particles)
     return _with_shape(gradient, x.shape)
 
@@ -228,37 +232,6 @@ def _check_forward(x: Array, particles: Particles, bias: Array | None) -> None:
     check_shape("x", x, (*x.shape[:-1], particles.r_in.shape[0]), "[..., N]")
     if bias is not None:
         check_shape("bias", bias, (particles.r_out.shape[0],), "[M]")
-
-
-def _how(method: str | Plan, rtol: float, potential: str | Potential, x: Array, particles: Particles) -> How:
-    """How to compute the layer, the same for its forward and its backward."""
-    pairwise = potentials.get(potential)
-    if isinstance(method, Plan):
-        method.check_fits(pairwise, particles.r_in, particles.v_in, particles.r_out)
-        approximation = method.approximation
-    else:
-        check_method(method, rtol)
-        approximation = _approximation(method, float(rtol), pairwise, x, particles)
-    return Direct(pairwise) if approximation is None else Mehler(approximation)
-
-
-def _approximation(
-    method: str, rtol: float, potential: Potential, x: Array, particles: Particles
-) -> Approximation | None:
-    """The approximation of a call that brings no plan; None for every weight."""
-    r_in, _, r_out, _ = particles
-    if method == "direct" or (method == "auto" and _is_never_fast(r_in, r_out, potential)):
-        return None
-    if method == "auto" and not can_read(x, *particles):
-        return None
-    if is_tensor(x):
-        particles = Particles(*(a.detach() for a in particles))
-    return single_call_plan(*particles, x.shape[0], potential, method, rtol).approximation
-
-
-def _is_never_fast(r_in: Array, r_out: Array, potential: Potential) -> bool:
-    """Whether "auto" means direct, found in a microsecond."""
-    return r_in.shape[0] * r_out.shape[0] <= FEWEST_WEIGHTS or potential.name != "gaussian"
 
 
 def _as_matrix(a: Array) -> Array:

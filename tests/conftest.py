@@ -1,8 +1,20 @@
 """Fixtures that several test modules share."""
 
+from pathlib import Path
+
 import pytest
 
 from pn_gpu.kernels.host.threads import most_threads
+from pn_gpu.planning import calibration
+
+COSTS = Path(__file__).parent / "support" / "costs.json"
+
+
+@pytest.fixture(autouse=True)
+def fixed_costs(monkeypatch):
+    """What "auto" takes does not depend on the machine of the tests; a wide layer of narrow particles is worth it."""
+    monkeypatch.setenv("PN_GPU_COSTS", str(COSTS))
+    monkeypatch.setattr(calibration, "_known", {})
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_runs_from_a_clean_state(path, tmp_path, monkeypatch):
         pytest.importorskip("torch")
     # A checkout that is not installed serves the kernel too; its plans' timings stay out of the user's cache.
     monkeypatch.setenv("PYTHONPATH", str(path.parents[1]))
-    monkeypatch.setenv("PN_GPU_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("PN_GPU_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     book = read(path)
     for cell in code_cells(book):

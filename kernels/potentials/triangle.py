@@ -16,9 +16,9 @@ def _value(s: Any) -> Any:
 
 def _derivative(s: Any) -> Any:
     xp = namespace_of(s)
-    inside = (s > 0) & (s < 1)
-    distance = xp.sqrt(xp.where(inside, s, xp.ones_like(s)))
-    return xp.where(inside, -0.5 / distance, xp.zeros_like(s))
+    outside = (s <= 0) | (s >= 1)
+    distance = xp.sqrt(xp.where(outside, xp.ones_like(s), s))
+    return xp.where(outside, xp.zeros_like(s), -0.5 / distance)
 
 
 def _second_derivative(s: Any) -> Any:
@@ -33,7 +33,7 @@ TRIANGLE = Potential(
     value=_value,
     derivative=_derivative,
     smooth_at_zero=False,
-    cuda_value="s < T(1) ? T(1) - sqrt_(s) : T(0)",
-    cuda_derivative="s > T(0) && s < T(1) ? T(-0.5) * rsqrt_(s) : T(0)",
+    cuda_value="s >= T(1) ? T(0) : T(1) - sqrt_(s)",
+    cuda_derivative="s <= T(0) || s >= T(1) ? T(0) : T(-0.5) * rsqrt_(s)",
     second_derivative=_second_derivative,
 )

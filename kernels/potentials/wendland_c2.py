@@ -31,7 +31,7 @@ WENDLAND_C2 = Potential(
     name="wendland_c2",
     value=_value,
     derivative=_derivative,
-    cuda_value="s < T(1) ? pow4_(T(1) - sqrt_(s)) * (T(4) * sqrt_(s) + T(1)) : T(0)",
-    cuda_derivative="s < T(1) ? T(-10) * pow3_(T(1) - sqrt_(s)) : T(0)",
+    cuda_value="s >= T(1) ? T(0) : pow4_(T(1) - sqrt_(s)) * (T(4) * sqrt_(s) + T(1))",
+    cuda_derivative="s >= T(1) ? T(0) : T(-10) * pow3_(T(1) - sqrt_(s))",
     second_derivative=_second_derivative,
 )

@@ -18,10 +18,12 @@ from torch._functorch.autograd_function import enable_single_level_autograd_func
 from torch.autograd import forward_ad
 
 from pn_gpu.kernels.room import How, OperatorGradient, Particles, Residuals
+from pn_gpu.kernels.staging import Planned
 from pn_gpu.kernels.torch import compute, library
 from pn_gpu.kernels.torch.forward_mode import nestable
 from pn_gpu.kernels.torch.grad_batches import sees_batches
 from pn_gpu.kernels.torch.library import Staged
+from pn_gpu.kernels.torch.planned import call_planned
 from pn_gpu.kernels.torch.second_order import Direction, hessian_product
 
 # Skips the dispatcher's own autograd layer: `_ParticleLinear` is that layer, in half its time.
@@ -30,12 +32,14 @@ _functorch_is_active = torch._C._are_functorch_transforms_active
 _saved_tensors_hooks = torch._C._autograd._top_saved_tensors_default_hooks
 
 
-def particle_linear(x: Tensor, particles: Particles, bias: Tensor | None, how: How) -> Tensor:
+def particle_linear(x: Tensor, particles: Particles, bias: Tensor | None, how: How | Planned) -> Tensor:
     """z [..., M] for x [..., N], differentiable with respect to every tensor; arguments are taken as checked.
 
     Under autocast x is cast and z returned in autocast's dtype; particles and bias stay as they are.
     """
     x = _autocast(x)
+    if isinstance(how, Planned):
+        return call_planned(x, particles, bias, how)
     if torch.compiler.is_compiling():
         return library.call_forward(x, particles, bias, how)
     return _apply(_ParticleLinear, _Kept(_may_keep(x, *particles, bias)), how, x, *particles, bias)
@@ -276,9 +280,9 @@ def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
 def _apply_here(function: type[torch.autograd.Function], *arguments: Any) -> Any:
     """``function.apply`` of the dispatcher's level at hand, which torch.func has seen to."""
     if not _functorch_is_active():
-        return super(torch.autograd.Function, function).apply(*arguments)
+        return super(torch.autograd.Function, function).apply(*arguments)  # type: ignore[misc]
     with enable_single_level_autograd_function():
-        return super(torch.autograd.Function, function).apply(*arguments)
+        return super(torch.autograd.Function, function).apply(*arguments)  # type: ignore[misc]
 
 
 for _name in library.SETTINGS:

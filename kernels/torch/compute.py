@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -20,16 +21,16 @@ from pn_gpu.kernels.foreign import ForeignRoom
 from pn_gpu.kernels.host import threads
 from pn_gpu.kernels.room import Direct, How, OperatorGradient, Particles, Residuals, Room
 
-COMPUTED_DTYPES = (torch.float32, torch.float64)
+COMPUTED_DTYPES = frozenset((torch.float32, torch.float64))
 
 
 def forward(
     x: Tensor, particles: Particles, bias: Tensor | None, how: How, keep: bool = False
 ) -> tuple[Tensor, Residuals | None]:
     """z [..., M] for x [..., N], contiguous, and with ``keep`` what spares `backward` work."""
-    bias = None if bias is None else _computable(bias)
-    with threads.at_most(torch.get_num_threads()):
-        z, residuals = room_of(x.device, how).forward(as_matrix(x), _nodes(particles), bias, how, keep)
+    room = room_of(x.device, how)
+    with _own_threads():
+        z, residuals = room.forward(as_matrix(x), particles, bias, how, keep)
     return z if x.ndim == 2 else z.reshape(*x.shape[:-1], z.shape[1]), residuals
 
 
@@ -46,20 +47,16 @@ def backward(
     if not (need_dx or need_particles):
         dbias = as_matrix(dz).sum(dim=0, dtype=_computable(particles.r_out).dtype)
         return OperatorGradient(None, None, None, None, None, dbias.to(particles.r_out.dtype))
-    with threads.at_most(torch.get_num_threads()):
-        gradient = room_of(x.device, how).backward(
-            as_matrix(dz), as_matrix(x), _nodes(particles), how, need_dx, need_particles, residuals
-        )
-    dx, *of_particles, dbias = gradient
-    return OperatorGradient(
-        None if dx is None else _like(dx, x),
-        *(None if g is None else _like(g, p) for g, p in zip(of_particles, particles, strict=True)),
-        dbias.to(particles.r_out.dtype),
-    )
+    room = room_of(x.device, how)
+    with _own_threads():
+        gradient = room.backward(as_matrix(dz), as_matrix(x), particles, how, need_dx, need_particles, residuals)
+    if gradient.dx is None or x.ndim == 2:
+        return gradient
+    return gradient._replace(dx=gradient.dx.reshape(x.shape))
 
 
 def room_of(device: torch.device, how: How) -> Room:
-    """The room whose functions take matrices on ``device``.
+    """The room whose functions take matrices on ``device``, and particles and a bias of any floating dtype.
 
     Raises
     ------
@@ -68,8 +65,48 @@ def room_of(device: torch.device, how: How) -> Room:
     """
     is_direct = isinstance(how, Direct)
     if device.type == "cuda":
-        return _triton_room() if is_direct else _module("mehler")
+        return _triton_room() if is_direct else _widened_mehler_room()
     return _host_room("numpy" if is_direct else "mehler")
+
+
+def _own_threads() -> AbstractContextManager[None]:
+    """No more threads than torch has been given, as in the workers of a DataLoader."""
+    count = torch.get_num_threads()
+    return _ALL_THREADS if count >= threads.most_threads() else threads.at_most(count)
+
+
+_ALL_THREADS: AbstractContextManager[None] = nullcontext()
+
+
+class _WidenedRoom:
+    """A room for tensors of a GPU that wants particles and a bias of at least 32 bits."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    def forward(
+        self, x: Tensor, particles: Particles, bias: Tensor | None, how: How, keep: bool = False
+    ) -> tuple[Tensor, Residuals | None]:
+        """As of `pn_gpu.kernels.room.Room`."""
+        wide = Particles(*map(_computable, particles))
+        return self._room.forward(x, wide, None if bias is None else _computable(bias), how, keep)
+
+    def backward(
+        self,
+        dz: Tensor,
+        x: Tensor,
+        particles: Particles,
+        how: How,
+        need_dx: bool = True,
+        need_particles: bool = True,
+        residuals: Residuals | None = None,
+    ) -> OperatorGradient:
+        """As of `pn_gpu.kernels.room.Room`."""
+        wide = Particles(*map(_computable, particles))
+        gradient = self._room.backward(dz, x, wide, how, need_dx, need_particles, residuals)
+        likes = (x, *particles, particles.r_out)
+        each = (None if g is None else g.to(like.dtype).contiguous() for g, like in zip(gradient, likes, strict=True))
+        return OperatorGradient(*each)
 
 
 @cache
@@ -83,7 +120,7 @@ def _host_room(name: str) -> ForeignRoom:
 
 
 @cache
-def _triton_room() -> Any:
+def _triton_room() -> Room:
     try:
         importlib.import_module("triton")
     except ImportError as error:
@@ -92,7 +129,12 @@ def _triton_room() -> Any:
             "pip install 'pn-gpu[torch]' (pip install triton on Linux, triton-windows on Windows), "
             "or move the tensors and modules to the CPU with .to('cpu')"
         ) from error
-    return _module("triton")
+    return _WidenedRoom(_module("triton"))
+
+
+@cache
+def _widened_mehler_room() -> Room:
+    return _WidenedRoom(_module("mehler"))
 
 
 class _Capsule:
@@ -118,7 +160,8 @@ def view(tensor: Tensor) -> np.ndarray[Any, Any]:
 
 
 def _back(result: np.ndarray[Any, Any], like: Tensor) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(result)).to(like.dtype)
+    tensor = torch.from_numpy(result if result.flags.c_contiguous else np.ascontiguousarray(result))
+    return tensor if tensor.dtype == like.dtype else tensor.to(like.dtype)
 
 
 def _computable(tensor: Tensor) -> Tensor:
@@ -126,19 +169,6 @@ def _computable(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype in COMPUTED_DTYPES else tensor.float()
 
 
-def _nodes(particles: Particles) -> Particles:
-    return Particles(*map(_computable, particles))
-
-
 def as_matrix(x: Tensor) -> Tensor:
     """[..., N] as [B, N]; -1 would be ambiguous for an empty batch."""
     return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-
-
-def _like(gradient: Tensor, tensor: Tensor) -> Tensor:
-    """``gradient`` contiguous and in the shape and dtype of ``tensor``; each step is skipped where it is none."""
-    if gradient.dtype != tensor.dtype:
-        gradient = gradient.to(tensor.dtype)
-    if gradient.shape != tensor.shape:
-        gradient = gradient.reshape(tensor.shape)
-    return gradient if gradient.is_contiguous() else gradient.contiguous()

@@ -29,7 +29,8 @@ from pn_gpu.kernels.torch.second_order import Direction, hessian_product
 
 # How a call is computed, as its operators take it.
 SETTINGS = {"particle_linear": "str potential, str? precision", "mehler_linear": "Tensor packed"}
-_LAYER = "Tensor x, Tensor r_in, Tensor v_in, Tensor r_out, Tensor v_out"
+LAYER = "Tensor x, Tensor r_in, Tensor v_in, Tensor r_out, Tensor v_out"
+NEEDS = "bool need_dx, bool need_particles, bool need_dbias"
 _DIRECTION = "Tensor? u_dz, Tensor? u_x, Tensor? u_r_in, Tensor? u_v_in, Tensor? u_r_out, Tensor? u_v_out"
 
 _library = torch.library.Library("pn_gpu", "DEF")
@@ -147,11 +148,10 @@ def from_list(
 
 def _define(name: str, settings: str) -> None:
     tags = (torch.Tag.pt2_compliant_tag,)
-    _library.define(f"{name}({_LAYER}, Tensor? bias, {settings}) -> Tensor", tags=tags)
-    needs = "bool need_dx, bool need_particles, bool need_dbias"
-    _library.define(f"{name}_backward(Tensor dz, {_LAYER}, {settings}, {needs}) -> Tensor[]", tags=tags)
+    _library.define(f"{name}({LAYER}, Tensor? bias, {settings}) -> Tensor", tags=tags)
+    _library.define(f"{name}_backward(Tensor dz, {LAYER}, {settings}, {NEEDS}) -> Tensor[]", tags=tags)
     needs = "bool need_dz, bool need_rest"
-    _library.define(f"{name}_hessian(Tensor dz, {_LAYER}, {_DIRECTION}, {settings}, {needs}) -> Tensor[]", tags=tags)
+    _library.define(f"{name}_hessian(Tensor dz, {LAYER}, {_DIRECTION}, {settings}, {needs}) -> Tensor[]", tags=tags)
 
     def forward(x: Tensor, *rest: Any) -> Tensor:
         particles, bias, settings = Particles(*rest[:4]), rest[4], rest[5:]
@@ -176,7 +176,8 @@ def _define(name: str, settings: str) -> None:
     def backward_fake(dz: Tensor, x: Tensor, *rest: Any) -> list[Tensor]:
         particles, needs = Particles(*rest[:4]), rest[-3:]
         empty = [t.new_empty(t.shape) for t in (x, *particles)]
-        return as_list(OperatorGradient(*empty, particles.r_out.new_empty((particles.r_out.shape[0],))), *needs)
+        dbias = particles.r_out.new_empty((particles.r_out.shape[0],))
+        return as_list(OperatorGradient._make((*empty, dbias)), *needs)
 
     def hessian_fake(dz: Tensor, *rest: Any) -> list[Tensor]:
         need_dz, need_rest = rest[-2:]

@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pn_gpu.data.dataset import Dataset
 from pn_gpu.data.idx import gunzip, load_idx
-from pn_gpu.files import replacing
+from pn_gpu.data.preprocessing import Preprocessing
+from pn_gpu.files import cache_folder, replacing
 
-# md5 of the unpacked files: mirrors pack them differently.
+# md5 of the unpacked files: mirrors pack them differently. (So a downloader that checks files as they come, such as
+# pooch, does not serve here; it would bring requests along and knows no second mirror.)
 FILES = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -35,26 +36,24 @@ class DownloadError(ConnectionError):
     """No mirror gave a file; the message says what to do about it."""
 
 
-def cache_folder() -> Path:
-    """Where downloads are kept: ``PN_GPU_CACHE``, else ``pn_gpu`` in the user's cache folder."""
-    if own := os.environ.get("PN_GPU_CACHE"):
-        return Path(own)
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "pn_gpu"
-
-
-def load_mnist(folder: str | os.PathLike[str] | None = None, progress: bool = True) -> Dataset:
+def load_mnist(
+    folder: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+    *,
+    scale: str = "auto",
+    preprocessing: Preprocessing | None = None,
+) -> Dataset:
     """MNIST (LeCun, Cortes and Burges): 60,000 training and 10,000 test images of 28 x 28 pixels.
 
     Parameters
     ----------
     folder : path, optional
-        Where the files are, or are to be put; by default ``mnist`` in `cache_folder`.
+        Where the files are, or are to be put; by default ``mnist`` in the folder ``PN_GPU_CACHE``, or
+        in the user's cache folder for this library.
     progress : bool, default True
         Whether a bar on standard error shows the download.
+    scale, preprocessing
+        As in `load_table`: by default pixels are divided by 255.
 
     Raises
     ------
@@ -63,7 +62,7 @@ def load_mnist(folder: str | os.PathLike[str] | None = None, progress: bool = Tr
     """
     folder = cache_folder() / "mnist" if folder is None else Path(folder)
     download_mnist(folder, progress=progress)
-    return dataclasses.replace(load_idx(folder), name="mnist")
+    return dataclasses.replace(load_idx(folder, scale=scale, preprocessing=preprocessing), name="mnist")
 
 
 def download_mnist(folder: str | os.PathLike[str], mirrors: Sequence[str] = MIRRORS, progress: bool = True) -> Path:

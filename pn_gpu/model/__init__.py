@@ -1,1 +1,1 @@
-"""Networks: node sets, layers, losses, and what is added to a loss."""
+"""What a network is made of: parameters, layers, node models, activations, losses; data and their mathematics."""

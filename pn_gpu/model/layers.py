@@ -51,10 +51,6 @@ class Layer(ABC):
         """The group of its own parameters."""
         return f"layers.{self.index}"
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of the layer's own parameters."""
-        return {f"{self.prefix}.bias": (self.num_out,)}
-
     def initialise(self, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
         """Fresh values of the layer's own parameters; biases are Glorot-uniform."""
         bias = glorot_uniform(rng, (self.num_out,), self.num_in, self.num_out)
@@ -138,9 +134,6 @@ class ParticleLayer(Layer):
 @dataclass(frozen=True)
 class DenseLayer(Layer):
     """A layer with a stored weight matrix [num_in, num_out], Glorot-uniform at the start."""
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        return {f"{self.prefix}.weight": (self.num_in, self.num_out)} | super().shapes()
 
     def initialise(self, rng: np.random.Generator) -> dict[str, np.ndarray[Any, Any]]:
         weight = glorot_uniform(rng, (self.num_in, self.num_out), self.num_in, self.num_out)

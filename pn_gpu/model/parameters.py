@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from pn_gpu.backends import to_numpy
 from pn_gpu.kernels.namespace import namespace_of
 
 Array = Any
@@ -70,6 +73,12 @@ class ParameterVector:
         self._flat = flat
         self._views: dict[str, Array] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"layout": self.layout, "flat": self.flat}  # copies of views would be arrays of their own
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.layout, self.flat = state["layout"], state["flat"]
+
     def __getitem__(self, name: str) -> Array:
         view = self._views.get(name)
         if view is None:
@@ -91,6 +100,10 @@ class ParameterVector:
     def items(self) -> Iterator[tuple[str, Array]]:
         """Every name with its part of the vector."""
         return ((name, self[name]) for name in self.layout)
+
+    def to_numpy(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Every part under its name, on the host."""
+        return {name: np.ascontiguousarray(to_numpy(value)) for name, value in self.items()}
 
     def add(self, name: str, value: Array) -> None:
         """Add ``value`` to one part: a shared node set collects gradients from two layers."""

@@ -2,7 +2,8 @@
 
 from pn_gpu.planning.approximation import ApproximationError, approximation_error
 from pn_gpu.planning.costs import Costs
-from pn_gpu.planning.plan import Plan, plan
+from pn_gpu.planning.decision import plan
+from pn_gpu.planning.plan import Plan
 from pn_gpu.planning.planner import MethodPlanner
 
 __all__ = ["ApproximationError", "Costs", "MethodPlanner", "Plan", "approximation_error", "plan"]

@@ -10,13 +10,13 @@ import numpy as np
 from pn_gpu.checks import check_integer
 from pn_gpu.dispatch import check_arrays, check_particles
 from pn_gpu.kernels import potentials
-from pn_gpu.kernels.mehler import samples as sampling
-from pn_gpu.kernels.mehler.remainder import Nodes, certificate, remainder
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.room import Particles
+from pn_gpu.planning import samples as sampling
+from pn_gpu.planning.decision import plan as make_plan
 from pn_gpu.planning.decision import to_numpy
 from pn_gpu.planning.plan import Plan
-from pn_gpu.planning.plan import plan as make_plan
+from pn_gpu.planning.remainder import Nodes, certificate, remainder
 
 Array = Any
 
@@ -85,19 +85,19 @@ def approximation_error(
     inputs, outputs = Nodes(to_numpy(r_in), to_numpy(v_in)), Nodes(to_numpy(r_out), to_numpy(v_out))
     expansion = plan.approximation.expansion
     missed_in, missed_out = remainder(expansion, inputs), remainder(expansion, outputs)
-    inside_in, inside_out = (np.ones(len(nodes.r), dtype=bool) for nodes in (inputs, outputs))
-    inside_in[plan.approximation.left_out_in] = False
-    inside_out[plan.approximation.left_out_out] = False
+    kept_in, kept_out = (np.ones(len(nodes.r), dtype=bool) for nodes in (inputs, outputs))
+    kept_in[plan.approximation.left_out_in] = False
+    kept_out[plan.approximation.left_out_out] = False
     rng = np.random.default_rng(seed)
     norm = sampling.sampled_norm(inputs, outputs, samples, rng)
     if norm == 0:
         return ApproximationError(0.0, 0.0, 0.0, 0.0)
-    weights = (missed_in.e * inside_in, missed_out.e * inside_out)
+    weights = (missed_in.e * kept_in, missed_out.e * kept_out)
     estimate = sampling.sampled_error(expansion, inputs, weights[0], outputs, weights[1], samples, rng)
-    sums_in, sums_out = missed_in.sums(~inside_in), missed_out.sums(~inside_out)
+    sums_in, sums_out = missed_in.sums(~kept_in), missed_out.sums(~kept_out)
     return ApproximationError(
         estimate / norm,
         certificate(sums_in, sums_out) / norm,
-        float((missed_in.bounds(sums_out) * inside_in).max()) * math.sqrt(len(inputs.r)) / norm,
-        float((missed_out.bounds(sums_in) * inside_out).max()) * math.sqrt(len(outputs.r)) / norm,
+        float((missed_in.bounds(sums_out) * kept_in).max()) * math.sqrt(len(inputs.r)) / norm,
+        float((missed_out.bounds(sums_in) * kept_out).max()) * math.sqrt(len(outputs.r)) / norm,
     )

@@ -1,7 +1,6 @@
 """Measure `Costs` on this machine once, and keep them in the user's cache directory.
 
-``PN_GPU_COSTS`` names a JSON file to use instead of measuring; ``PN_GPU_CACHE_DIR`` the directory of the
-cache.
+``PN_GPU_COSTS`` names a JSON file to use instead of measuring.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import contextlib
 import json
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, fields
@@ -21,6 +19,7 @@ import array_api_compat as compat
 import numpy as np
 
 from pn_gpu.dispatch import room_of
+from pn_gpu.files import cache_folder, replacing
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.host.threads import num_threads
 from pn_gpu.kernels.mehler.expansion import Approximation, make_expansion, ranked_degrees, rate
@@ -63,15 +62,7 @@ def machine_costs(like: Array) -> Costs:
 
 def cache_file() -> Path:
     """Where measured costs are kept."""
-    if "PN_GPU_CACHE_DIR" in os.environ:
-        return Path(os.environ["PN_GPU_CACHE_DIR"]) / "costs.json"
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", "~/AppData/Local"))
-    elif sys.platform == "darwin":
-        base = Path("~/Library/Caches")
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    return base.expanduser() / "pn_gpu" / "costs.json"
+    return cache_folder() / "costs.json"
 
 
 def measure(like: Array) -> Costs:
@@ -210,8 +201,7 @@ def _write(path: Path, key: str, costs: Costs) -> None:
     if not isinstance(content, dict):
         content = {}
     content[key] = asdict(costs)
-    partial = path.with_suffix(f".{os.getpid()}.tmp")
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(content, indent=1))
-        partial.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=1))

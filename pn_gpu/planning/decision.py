@@ -8,18 +8,20 @@ from typing import Any
 import array_api_compat as compat
 import numpy as np
 
-from pn_gpu.kernels.host.threads import num_threads
+from pn_gpu.checks import check_integer
+from pn_gpu.dispatch import check_arrays, check_particles
+from pn_gpu.kernels import potentials
 from pn_gpu.kernels.mehler.arrays import Library
-from pn_gpu.kernels.mehler.exact import NodeSet
-from pn_gpu.kernels.mehler.expansion import Approximation, Expansion
-from pn_gpu.kernels.mehler.factor import FEATURE_BUDGET, KEPT_BYTES, Factor
-from pn_gpu.kernels.mehler.remainder import Nodes
+from pn_gpu.kernels.mehler.expansion import Expansion
 from pn_gpu.kernels.potentials import Potential
+from pn_gpu.kernels.room import Particles
 from pn_gpu.planning.calibration import machine_costs
-from pn_gpu.planning.costs import Costs
+from pn_gpu.planning.costs import NOMINAL, Costs
 from pn_gpu.planning.frame import find_frame, normal_features
-from pn_gpu.planning.plan import Plan
+from pn_gpu.planning.plan import Plan, check_method
+from pn_gpu.planning.remainder import Nodes
 from pn_gpu.planning.search import Found, find_approximation
+from pn_gpu.workspace import direct_elements, mehler_bytes
 
 Array = Any
 
@@ -31,6 +33,56 @@ FEWEST_WEIGHTS = 1 << 18
 SEARCH_SECONDS, SEARCH_SECONDS_PER_VALUE = 4e-2, 1e-8
 # A tolerance below this many machine epsilons of the features is beyond them.
 FEWEST_EPSILONS = 16
+
+
+def plan(
+    r_in: Array,
+    v_in: Array,
+    r_out: Array,
+    v_out: Array,
+    batch: int = 128,
+    potential: str | Potential = "gaussian",
+    method: str = "auto",
+    rtol: float = 1e-3,
+    costs: Costs | None = None,
+) -> Plan:
+    """Decide how a layer of these particles is best computed.
+
+    Parameters
+    ----------
+    r_in, v_in, r_out, v_out, potential
+        As in `particle_linear`.
+    batch : int, default 128
+        Rows of x.
+    method : {"auto", "direct", "mehler"}, default "auto"
+        "auto" takes the Mehler method where a training step is predicted to be at least 1.5 times as fast as
+        direct. "mehler" takes it wherever its products are fewer than the weights are, N M > d P (N + M), and
+        else says in ``reason`` why it fell back to direct.
+    rtol : float, default 1e-3
+        Tolerance, 0 <= rtol <= 1; 0 means direct.
+    costs : Costs, optional
+        What the methods cost here; by default measured once on this machine and kept in the user's cache
+        directory.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ValueError
+        If the method is "mehler" and the potential is not the Gaussian or a particle is not finite; or an
+        argument is out of range.
+    TypeError
+        If an argument is of the wrong type.
+    """
+    check_arrays(r_in=r_in, v_in=v_in, r_out=r_out, v_out=v_out)
+    check_particles(Particles(r_in, v_in, r_out, v_out))
+    batch = check_integer("batch", batch, low=0)
+    check_method(method, rtol)
+    if costs is not None and not isinstance(costs, Costs):
+        raise TypeError(f"costs: got {type(costs).__name__}, want Costs")
+    return decide(r_in, v_in, r_out, v_out, batch, potentials.get(potential), method, float(rtol), costs=costs)
 
 
 def decide(
@@ -101,14 +153,9 @@ def follow(plan: Plan, found: Found, like: Array, batch: int, costs: Costs) -> P
         neuron_bound=found.neuron_bound,
         seconds=costs.mehler(batch, num_in, num_out, dim, *found.approximation.size),
         direct_seconds=costs.direct(batch, num_in, num_out),
-        workspace=_workspace(found.approximation, like, num_in, num_out, dim, batch),
+        workspace=mehler_bytes(found.approximation, like, num_in, num_out, dim, batch),
         itemsize=plan.itemsize,
     )
-
-
-# Relative costs for "mehler" by name, which measures nothing: on a CPU a value of a feature takes about as long as
-# forty multiply-adds of a product.
-NOMINAL = Costs(0, 4e-9, 1e-10, 0, 4e-9, 1e-10)
 
 
 class _Layer:
@@ -135,10 +182,7 @@ class _Layer:
         if self.method == "direct":
             return "as asked for"
         if self.potential.name != "gaussian":
-            if self.method == "mehler":
-                raise ValueError(
-                    f'method: got "mehler" with the potential {self.potential.name!r}, want "gaussian" with it'
-                )
+            check_method(self.method, self.rtol, self.potential)
             return f"the potential {self.potential.name!r} has no fast method"
         if self.rtol == 0:
             return "rtol 0 means direct"
@@ -175,7 +219,7 @@ class _Layer:
             batch=self.batch,
             seconds=seconds,
             direct_seconds=seconds,
-            workspace=num_threads() * 3 * 512 * 256 * itemsize,
+            workspace=direct_elements(self.batch, *self.sizes) * itemsize,
             itemsize=itemsize,
         )
 
@@ -239,24 +283,3 @@ def _normal_error(expansion: Expansion) -> float:
     """|dW|_F / |W|_F for positions of the normal distribution that the rates stand for."""
     weights = expansion.degrees @ np.log(1 / expansion.rates)
     return math.sqrt(max(1 - float(np.exp(-2 * weights).sum() * np.prod(1 - expansion.rates**2)), 0.0))
-
-
-def _workspace(approximation: Approximation, like: Array, num_in: int, num_out: int, dim: int, batch: int) -> int:
-    """Bytes of the blocks in hand and of those that are kept, and of the sums over groups of them."""
-    library = Library(like, like)
-    axes = approximation.expansion.num_axes
-
-    def factor(own: Any, others: Any, is_input: bool) -> Factor:
-        left_out = NodeSet(library.zeros(len(others), axes), library.zeros(len(others), dim))
-        nobody = library.zeros(0, axes), library.zeros(0, dim)
-        return Factor(library, approximation.expansion, *nobody, own, left_out, is_input)
-
-    left_out = approximation.left_out_in, approximation.left_out_out
-    inputs, outputs = factor(*left_out, is_input=True), factor(*left_out[::-1], is_input=False)
-    rows, values = max(inputs.num_rows, outputs.num_rows), max(inputs.values, outputs.values)
-    groups = library.groups(max(num_in, num_out), rows, values, batch, FEATURE_BUDGET)
-    block, at_once = groups[0][0], min(len(groups), num_threads() if library.is_numpy else 1)
-    products = (2 + len(groups)) * rows * batch
-    kept = inputs.kept_bytes(num_in), outputs.kept_bytes(num_out)
-    in_hand = (at_once * (block.stop - block.start) * values + products) * library.itemsize
-    return in_hand + sum(size for size in kept if size <= KEPT_BYTES)

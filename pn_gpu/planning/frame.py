@@ -13,7 +13,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 # Particles that stand for a node set while expansions are compared.
 SUBSAMPLE = 768
 # An expansion that has to leave out more of either node set than this is not considered.
-MOST_OUTSIDE = 0.1
+MOST_LEFT_OUT = 0.1
 
 
 class Frame(NamedTuple):
@@ -35,7 +35,7 @@ def find_frame(r_in: Array, r_out: Array) -> Frame:
     centre = np.median(r, axis=0)
     scale = 1.4826 * np.median(np.abs(r - centre), axis=0)
     kept = r[(np.abs(r - centre) <= 6 * np.maximum(scale, SMALLEST_SPREAD)).all(axis=1)]
-    if len(kept) < (1 - MOST_OUTSIDE) * len(r):
+    if len(kept) < (1 - MOST_LEFT_OUT) * len(r):
         kept = r
     centre = kept.mean(axis=0)
     variances, rotation = np.linalg.eigh((kept - centre).T @ (kept - centre) / len(kept))

@@ -6,13 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from pn_gpu.checks import check_choice, check_integer, check_number
-from pn_gpu.dispatch import check_arrays, check_particles
-from pn_gpu.kernels import potentials
+from pn_gpu.checks import check_choice, check_number
 from pn_gpu.kernels.mehler.expansion import Approximation
 from pn_gpu.kernels.potentials import Potential
-from pn_gpu.kernels.room import Particles
-from pn_gpu.planning.costs import Costs
 
 Array = Any
 
@@ -91,7 +87,7 @@ class Plan:
             _, *left_out = approximation.size
             rows += [
                 ("features P", str(self.features)),
-                ("exact particles", f"{left_out[0]} inputs, {left_out[1]} outputs"),
+                ("left-out particles", f"{left_out[0]} inputs, {left_out[1]} outputs"),
                 ("predicted error", f"{self.predicted_error:.1e} for normally distributed positions"),
                 ("measured error", f"{self.estimate:.1e} on sampled weights"),
                 ("certificate", f"{self.certificate:.1e} at most"),
@@ -112,62 +108,12 @@ class Plan:
             )
 
 
-def plan(
-    r_in: Array,
-    v_in: Array,
-    r_out: Array,
-    v_out: Array,
-    batch: int = 128,
-    potential: str | Potential = "gaussian",
-    method: str = "auto",
-    rtol: float = 1e-3,
-    costs: Costs | None = None,
-) -> Plan:
-    """Decide how a layer of these particles is best computed.
-
-    Parameters
-    ----------
-    r_in, v_in, r_out, v_out, potential
-        As in `particle_linear`.
-    batch : int, default 128
-        Rows of x.
-    method : {"auto", "direct", "mehler"}, default "auto"
-        "auto" takes the Mehler method where a training step is predicted to be at least 1.5 times as fast as
-        direct. "mehler" takes it wherever its products are fewer than the weights are, N M > d P (N + M), and
-        else says in ``reason`` why it fell back to direct.
-    rtol : float, default 1e-3
-        Tolerance, 0 <= rtol <= 1; 0 means direct.
-    costs : Costs, optional
-        What the methods cost here; by default measured once on this machine and kept in the user's cache
-        directory.
-
-    Returns
-    -------
-    Plan
-
-    Raises
-    ------
-    ValueError
-        If the method is "mehler" and the potential is not the Gaussian or a particle is not finite; or an
-        argument is out of range.
-    TypeError
-        If an argument is of the wrong type.
-    """
-    from pn_gpu.planning.decision import decide
-
-    check_arrays(r_in=r_in, v_in=v_in, r_out=r_out, v_out=v_out)
-    check_particles(Particles(r_in, v_in, r_out, v_out))
-    batch = check_integer("batch", batch, low=0)
-    check_method(method, rtol)
-    if costs is not None and not isinstance(costs, Costs):
-        raise TypeError(f"costs: got {type(costs).__name__}, want Costs")
-    return decide(r_in, v_in, r_out, v_out, batch, potentials.get(potential), method, float(rtol), costs=costs)
-
-
-def check_method(method: str, rtol: float) -> None:
-    """Raise if ``method`` or ``rtol`` is out of range."""
+def check_method(method: str, rtol: float, potential: Potential | None = None) -> None:
+    """Raise if ``method`` or ``rtol`` is out of range, or the method cannot compute the potential."""
     check_choice("method", method, METHODS)
     check_number("rtol", rtol, low=0, high=1)
+    if method == "mehler" and potential is not None and potential.name != "gaussian":
+        raise ValueError(f'method: got "mehler" with the potential {potential.name!r}, want "gaussian" with it')
 
 
 def _time(seconds: float) -> str:

@@ -6,12 +6,12 @@ from typing import Any
 
 from pn_gpu.checks import check_integer
 from pn_gpu.kernels import potentials
-from pn_gpu.kernels.mehler.remainder import Nodes
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.planning.calibration import machine_costs
-from pn_gpu.planning.costs import Costs
-from pn_gpu.planning.decision import GAIN_TO_START, GAIN_TO_STAY, NOMINAL, decide, follow, to_numpy
+from pn_gpu.planning.costs import NOMINAL, Costs
+from pn_gpu.planning.decision import GAIN_TO_START, GAIN_TO_STAY, decide, follow, to_numpy
 from pn_gpu.planning.plan import Plan, check_method
+from pn_gpu.planning.remainder import Nodes
 from pn_gpu.planning.search import approximate
 
 Array = Any
@@ -61,9 +61,9 @@ class MethodPlanner:
         interval: int = 16,
         costs: Costs | None = None,
     ) -> None:
-        check_method(method, rtol)
-        self.method, self.rtol = method, float(rtol)
         self.potential = potentials.get(potential)
+        check_method(method, rtol, self.potential)
+        self.method, self.rtol = method, float(rtol)
         self.interval = check_integer("interval", interval, low=1)
         self.costs = costs
         self.reset()

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pn_gpu.kernels.mehler import samples
 from pn_gpu.kernels.mehler.expansion import Approximation, Expansion, make_expansion, ranked_degrees
-from pn_gpu.kernels.mehler.remainder import (
+from pn_gpu.planning import samples
+from pn_gpu.planning.frame import MOST_LEFT_OUT, SUBSAMPLE, Frame, find_frame, normal_features, thin
+from pn_gpu.planning.remainder import (
     LARGEST_SHELL,
     ROUNDING,
     Nodes,
@@ -19,7 +20,6 @@ from pn_gpu.kernels.mehler.remainder import (
     remainder,
     shell_values,
 )
-from pn_gpu.planning.frame import MOST_OUTSIDE, SUBSAMPLE, Frame, find_frame, normal_features, thin
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -111,13 +111,13 @@ def find_approximation(
         for features in _by_full_cost(candidates, problem):
             found = problem.solve(candidates.expansion(features))
             if found is not None:
-                return _with_fewer_strays(found, candidates, problem)
+                return _with_fewer_left_out(found, candidates, problem)
         if count >= most:
             return None
         count = min(most, 2 * count)
 
 
-def _with_fewer_strays(found: Found, candidates: _Candidates, problem: Problem) -> Found:
+def _with_fewer_left_out(found: Found, candidates: _Candidates, problem: Problem) -> Found:
     """``found``, or a larger expansion that costs less: of a million particles the part that was priced shows no
     stray."""
     if max(len(side.r) for side in problem.sides) <= PART:
@@ -160,13 +160,13 @@ def approximate(
         return None
     missed_in, missed_out = remainder(expansion, inputs), remainder(expansion, outputs)
     limits = _neuron_limits(rtol, norm, len(inputs.r), len(outputs.r))
-    left_out_in, left_out_out = choose_outside(missed_in, missed_out, *limits)
-    if left_out_in.mean() > MOST_OUTSIDE or left_out_out.mean() > MOST_OUTSIDE:
+    left_out_in, left_out_out = choose_left_out(missed_in, missed_out, *limits)
+    if left_out_in.mean() > MOST_LEFT_OUT or left_out_out.mean() > MOST_LEFT_OUT:
         return None
     sums_in, sums_out = missed_in.sums(left_out_in), missed_out.sums(left_out_out)
     worst = max(
-        float(np.where(outside, 0, missed.bounds(sums, limit / 2)).max()) * math.sqrt(len(outside))
-        for outside, missed, sums, limit in (
+        float(np.where(left_out, 0, missed.bounds(sums, limit / 2)).max()) * math.sqrt(len(left_out))
+        for left_out, missed, sums, limit in (
             (left_out_in, missed_in, sums_out, limits[0]),
             (left_out_out, missed_out, sums_in, limits[1]),
         )
@@ -181,7 +181,7 @@ def approximate(
     )
 
 
-def choose_outside(
+def choose_left_out(
     missed_in: Remainder, missed_out: Remainder, limit_in: float, limit_out: float
 ) -> tuple[Array, Array]:
     """Masks of the particles whose neuron bound would exceed its limit."""
@@ -208,7 +208,7 @@ class _Candidates:
 
     def __init__(self, frame: Frame, count: int, problem: Problem) -> None:
         self.frame, self.part = frame, problem.part(SUBSAMPLE)
-        self._known_outside: dict[int, tuple[Array, Array]] = {}
+        self._known_left_out: dict[int, tuple[Array, Array]] = {}
         self.degrees, weights = ranked_degrees(frame.rates, count)
         steps = np.flatnonzero(np.diff(weights, append=np.inf) > 1e-9) + 1
         steps = steps[steps <= max(count, steps[0])]
@@ -234,9 +234,9 @@ class _Candidates:
         for k in range(low, len(self.sizes)):
             if priced and self.sizes[k] > MOST_GROWTH * self.sizes[low]:
                 break
-            outside = self._outside(k)
-            if max(mask.mean() for mask in outside) <= MOST_OUTSIDE:
-                counts = (int(mask.sum()) for mask in outside)
+            left_out = self._left_out(k)
+            if max(mask.mean() for mask in left_out) <= MOST_LEFT_OUT:
+                counts = (int(mask.sum()) for mask in left_out)
                 priced.append((self.part.cost(self.sizes[k], *counts), self.sizes[k]))
         return [size for _, size in sorted(priced)]
 
@@ -246,17 +246,17 @@ class _Candidates:
         row = {tuple(degree): k for k, degree in enumerate(largest.degrees.tolist())}
         return phi[[row[tuple(degree)] for degree in self.degrees.tolist()]]
 
-    def _outside(self, k: int) -> tuple[Array, Array]:
-        if k not in self._known_outside:
-            self._known_outside[k] = self._choose_outside(k)
-        return self._known_outside[k]
+    def _left_out(self, k: int) -> tuple[Array, Array]:
+        if k not in self._known_left_out:
+            self._known_left_out[k] = self._choose_left_out(k)
+        return self._known_left_out[k]
 
-    def _choose_outside(self, k: int) -> tuple[Array, Array]:
+    def _choose_left_out(self, k: int) -> tuple[Array, Array]:
         inputs, outputs, rtol, norm, _ = self.part
         limits = _neuron_limits(rtol, norm, len(inputs.r), len(outputs.r))
         missed_in = self._remainder(k, inputs.v, self._phi_in, self._e_in)
         missed_out = self._remainder(k, outputs.v, self._phi_out, self._e_out)
-        return choose_outside(missed_in, missed_out, *limits)
+        return choose_left_out(missed_in, missed_out, *limits)
 
     def _remainder(self, k: int, v: Array, phi: Array, e: Array) -> Remainder:
         size = self.sizes[k]
@@ -265,8 +265,8 @@ class _Candidates:
 
     def _error(self, k: int) -> float:
         """Estimated relative error with the left-out particles exact; infinite if they are too many."""
-        left_out_in, left_out_out = self._outside(k)
-        if max(left_out_in.mean(), left_out_out.mean()) > MOST_OUTSIDE:
+        left_out_in, left_out_out = self._left_out(k)
+        if max(left_out_in.mean(), left_out_out.mean()) > MOST_LEFT_OUT:
             return math.inf
         last = self.sizes[k] - 1
         e_in, e_out = np.where(left_out_in, 0, self._e_in[last]), np.where(left_out_out, 0, self._e_out[last])

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
-import array_api_compat as compat
 import numpy as np
 
-from pn_gpu.model.examples import as_batch_targets, check_inputs, check_targets
-
-if TYPE_CHECKING:
-    from pn_gpu.model.network import Network
+from pn_gpu.model.examples import as_batch_targets, as_inputs, as_targets
+from pn_gpu.model.model import Model
+from pn_gpu.training.weighted_examples import Examples
 
 Array = Any
+
+
+class Batch(NamedTuple):
+    """This process's part of a batch of ``num_rows``: x [B, N], targets [B, M] and weights [B]."""
+
+    x: Array
+    targets: Array
+    weights: Array | None
+    num_rows: int
 
 
 class ArrayBatches:
@@ -22,8 +29,7 @@ class ArrayBatches:
     Parameters
     ----------
     network : Network
-    x : array, [B, N]
-    y : array, [B] or [B, M]
+    examples : Examples
     batch_size : int
         The last batch of an epoch may be smaller.
     shuffle : bool
@@ -33,43 +39,40 @@ class ArrayBatches:
 
     def __init__(
         self,
-        network: Network,
-        x: Array,
-        y: Array,
+        network: Model,
+        examples: Examples,
         batch_size: int,
         shuffle: bool,
         part: int = 0,
         num_parts: int = 1,
     ) -> None:
-        checked = check_inputs(x, network.sizes[0], network.dtype)
-        if checked.shape[0] == 0:
-            raise ValueError("x: got no examples, want at least one")
-        targets = check_targets(y, checked.shape[0], network)
         self._network = network
-        self._x = network.backend.asarray(checked, network.dtype)
-        self._y = network.backend.asarray(targets)
+        self._examples = examples
         self._size, self._shuffle = batch_size, shuffle
         self._part, self._num_parts = part, num_parts
-        self.num_examples: int | None = checked.shape[0]
+        self._rows: np.ndarray[Any, Any]
+        self.num_examples: int | None = examples.x.shape[0]
 
     def __len__(self) -> int:
         assert self.num_examples is not None
         return -(-self.num_examples // self._size)
 
-    def epoch(self, rng: np.random.Generator) -> Iterator[tuple[Array, Array, int]]:
-        """(x, targets, rows of the whole batch) of one epoch."""
+    def epoch(self, rng: np.random.Generator) -> Iterator[Batch]:
+        """The batches of one epoch."""
         assert self.num_examples is not None
         order = rng.permutation(self.num_examples) if self._shuffle else np.arange(self.num_examples)
         for start in range(0, self.num_examples, self._size):
-            rows = order[start : start + self._size]
-            yield (*self._take(rows[self._part :: self._num_parts]), len(rows))
+            self._rows = rows = order[start : start + self._size]
+            part = self._examples.take(rows[self._part :: self._num_parts], self._network)
+            yield Batch(part.x, as_batch_targets(part.y, self._network), part.weights, len(rows))
 
-    def _take(self, rows: np.ndarray[Any, Any]) -> tuple[Array, Array]:
-        network = self._network
-        xp = network.backend.xp
-        index = network.backend.asarray(rows)
-        targets = as_batch_targets(xp.take(self._y, index, axis=0), network)
-        return xp.take(self._x, index, axis=0), targets
+    def last_examples(self) -> Examples:
+        """The batch yielded last, whole in every process."""
+        return self._examples.take(self._rows, self._network)
+
+    def fingerprint(self) -> str | None:
+        """What tells these examples from others."""
+        return self._examples.fingerprint()
 
 
 class IterableBatches:
@@ -77,10 +80,11 @@ class IterableBatches:
 
     num_examples: int | None = None
 
-    def __init__(self, network: Network, batches: Iterable[Any]) -> None:
+    def __init__(self, network: Model, batches: Iterable[Any]) -> None:
         self._network = network
         self._batches = batches
         self._seen_any = False
+        self._last: Examples
 
     def __len__(self) -> int:
         if not isinstance(self._batches, Sized):
@@ -90,42 +94,32 @@ class IterableBatches:
             )
         return len(self._batches)
 
-    def epoch(self, rng: np.random.Generator) -> Iterator[tuple[Array, Array, int]]:
-        """(x, targets, rows) of one pass over the iterable."""
+    def epoch(self, rng: np.random.Generator) -> Iterator[Batch]:
+        """The batches of one pass over the iterable."""
         network = self._network
         empty = True
         for batch in self._batches:
             if not isinstance(batch, tuple | list) or len(batch) != 2:
                 raise TypeError(f"x: got a batch of type {type(batch).__name__}, want (x, y) pairs")
-            x = check_inputs(batch[0], network.sizes[0], network.dtype)
-            y = network.backend.asarray(check_targets(batch[1], x.shape[0], network))
+            x = as_inputs(batch[0], network)
+            y = as_targets(batch[1], x.shape[0], network)
             if x.shape[0] == 0:
                 continue
             empty = False
-            yield (
-                network.backend.asarray(x, network.dtype),
-                as_batch_targets(y, network),
-                x.shape[0],
-            )
+            self._last = Examples(x, y, None)
+            yield Batch(x, as_batch_targets(y, network), None, x.shape[0])
         if empty:
             again = "; a generator can be gone through only once: give a list or a DataLoader" if self._seen_any else ""
             raise ValueError(f"x: the iterable yielded no examples in this epoch{again}")
         self._seen_any = True
 
+    def last_examples(self) -> Examples:
+        """The batch yielded last."""
+        return self._last
+
+    def fingerprint(self) -> str | None:
+        """Nothing is known of the examples before they come."""
+        return None
+
 
 Batches = ArrayBatches | IterableBatches
-
-
-def make_batches(
-    network: Network, x: Any, y: Any, batch_size: int, shuffle: bool, part: int = 0, num_parts: int = 1
-) -> Batches:
-    """Batches of arrays x and y, or of an iterable x of (x, y) pairs."""
-    if y is not None:
-        return ArrayBatches(network, x, y, batch_size, shuffle, part, num_parts)
-    if compat.is_array_api_obj(x) or not isinstance(x, Iterable):
-        raise TypeError(
-            f"y: got None with x of type {type(x).__name__}; want targets, or x an iterable of (x, y) batches"
-        )
-    if num_parts > 1:
-        raise ValueError("x: got an iterable of batches; data-parallel training wants arrays x and y")
-    return IterableBatches(network, x)

@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from pn_gpu.model.examples import as_batch_targets, batch_slices
+from pn_gpu.model.model import Model
 from pn_gpu.training.distributed import SingleProcess
-
-if TYPE_CHECKING:
-    from pn_gpu.model.network import Network
+from pn_gpu.training.passes import forward_pass, output_loss
 
 Array = Any
 
 
 class Accumulator:
-    """Means over examples of the loss and, for a classifier, of right answers."""
+    """Means over examples, weighted where they have weights, of the loss and, for a classifier, of right answers."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Model) -> None:
         self._network = network
         self._loss: Array = 0.0
         self._correct: Array = 0.0
         self.count = 0
 
-    def add(self, loss: Array, outputs: Array, targets: Array) -> None:
-        """Add a batch: its mean loss, outputs [B, M] and targets [B, M]."""
+    def add(self, loss: Array, outputs: Array, targets: Array, weights: Array | None = None) -> None:
+        """Add a batch: its mean loss, outputs [B, M], targets [B, M], weights [B] of mean 1 over all."""
         size = outputs.shape[0]
         self._loss = self._loss + loss * size
         if self._network.is_classifier:
-            self._correct = self._correct + self._correct_answers(outputs, targets)
+            self._correct = self._correct + self._correct_answers(outputs, targets, weights)
         self.count += size
 
-    def _correct_answers(self, outputs: Array, targets: Array) -> Array:
+    def _correct_answers(self, outputs: Array, targets: Array, weights: Array | None) -> Array:
         xp = self._network.backend.xp
         if self._network.has_classes:
-            right = xp.argmax(outputs, axis=-1) == xp.argmax(targets, axis=-1)
-            return xp.sum(xp.astype(right, outputs.dtype))
-        right = (outputs > 0.5) == (targets > 0.5)
-        return xp.sum(xp.astype(right, outputs.dtype)) / outputs.shape[1]
+            right = xp.astype(xp.argmax(outputs, axis=-1) == xp.argmax(targets, axis=-1), outputs.dtype)
+        else:
+            right = xp.mean(xp.astype((outputs > 0.5) == (targets > 0.5), outputs.dtype), axis=-1)
+        return xp.sum(right if weights is None else right * weights)
 
     def result(self, processes: SingleProcess | None = None) -> dict[str, float]:
         """``{"loss": ..., "accuracy": ...}`` over all processes; no accuracy for a regression."""
@@ -45,3 +45,16 @@ class Accumulator:
         loss, correct, count = (processes or SingleProcess()).sum(sums)
         means = {"loss": float(loss / count)}
         return means | {"accuracy": float(correct / count)} if self._network.is_classifier else means
+
+
+def evaluate(
+    network: Model, inputs: Array, targets: Array, weights: Array | None = None, batch_size: int = 1024
+) -> dict[str, float]:
+    """What `Accumulator.result` says of checked examples on the network's backend, a batch at a time."""
+    metrics = Accumulator(network)
+    for rows in batch_slices(inputs.shape[0], batch_size):
+        batch = as_batch_targets(targets[rows, ...], network)
+        output = forward_pass(network, inputs[rows, ...])[-1]
+        some = None if weights is None else weights[rows]
+        metrics.add(output_loss(network, output, batch, some), output.y, batch, some)
+    return metrics.result()

@@ -189,12 +189,3 @@ def test_servers_that_fail_on_the_way(tmp_path, serve, handler, message):
     server.RequestHandlerClass = handler
     with pytest.raises(DownloadError, match=message):
         download_mnist(tmp_path / "new", [server.address], progress=False)
-
-
-def test_cache_folder_follows_the_environment(tmp_path, monkeypatch):
-    monkeypatch.delenv("PN_GPU_CACHE", raising=False)
-    monkeypatch.setattr(mnist.sys, "platform", "linux")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert mnist.cache_folder() == tmp_path / "pn_gpu"
-    monkeypatch.setenv("PN_GPU_CACHE", str(tmp_path / "own"))
-    assert mnist.cache_folder() == tmp_path / "own"

@@ -13,9 +13,14 @@ from pn_gpu.planning import calibration
 from support.clouds import FAVOUR_DIRECT
 
 
+@pytest.fixture(autouse=True)
+def measured_costs(fixed_costs, monkeypatch):
+    """Without the fixed costs of the other tests."""
+    monkeypatch.delenv("PN_GPU_COSTS")
+
+
 def test_the_default_costs_are_measured_once(tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("PN_GPU_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(calibration, "_known", {})
+    monkeypatch.setenv("PN_GPU_CACHE", str(tmp_path))
     monkeypatch.setattr(calibration, "DIRECT_WIDTH", {"cpu": 64})
     monkeypatch.setattr(calibration, "MEHLER_WIDTH", {"cpu": 64})
     like = np.zeros((1, 2), np.float32)
@@ -30,8 +35,7 @@ def test_the_default_costs_are_measured_once(tmp_path, monkeypatch) -> None:
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("PN_GPU_CACHE_DIR", str(tmp_path / "file"))
-    monkeypatch.setattr(calibration, "_known", {})
+    monkeypatch.setenv("PN_GPU_CACHE", str(tmp_path / "file"))
     monkeypatch.setattr(calibration, "measure", lambda like: FAVOUR_DIRECT)
     assert calibration.machine_costs(np.zeros(1)) == FAVOUR_DIRECT
 
@@ -47,8 +51,7 @@ def test_a_broken_override_is_an_error(tmp_path, monkeypatch, content: str) -> N
 
 def test_a_broken_cache_is_measured_anew(tmp_path, monkeypatch) -> None:
     (tmp_path / "costs.json").write_text("{")
-    monkeypatch.setenv("PN_GPU_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(calibration, "_known", {})
+    monkeypatch.setenv("PN_GPU_CACHE", str(tmp_path))
     monkeypatch.setattr(calibration, "measure", lambda like: FAVOUR_DIRECT)
     assert calibration.machine_costs(np.zeros(1)) == FAVOUR_DIRECT
     assert json.loads((tmp_path / "costs.json").read_text())

@@ -73,6 +73,6 @@ def test_a_table() -> None:
         "certificate",
     ):
         assert word in text
-    for word in ("worst neuron", "predicted step", "workspace", "exact particles", "N=1500, M=1200"):
+    for word in ("worst neuron", "predicted step", "workspace", "left-out particles", "N=1500, M=1200"):
         assert word in text
     assert "method           direct" in str(pn.plan(*case.particles, method="direct"))

@@ -20,9 +20,9 @@ def test_of_many_particles_rare_strays_are_worth_a_larger_expansion(monkeypatch)
     candidates = search._Candidates(search.find_frame(inputs.r, outputs.r), 60, problem)
     small = search.approximate(candidates.expansion(19), inputs, outputs, 1e-3, norm)
     assert small is not None
-    assert search._with_fewer_strays(small, candidates, problem) is small  # all particles have been looked at
+    assert search._with_fewer_left_out(small, candidates, problem) is small  # all particles have been looked at
     monkeypatch.setattr(search, "PART", 256)
-    better = search._with_fewer_strays(small, candidates, problem)
+    better = search._with_fewer_left_out(small, candidates, problem)
     assert cost(*better.approximation.size) < cost(*small.approximation.size)
     assert better.approximation.size[0] > small.approximation.size[0]
     assert better.estimate <= 1e-3

@@ -21,8 +21,8 @@ def expansion(dim: int, features: int, spread: float = 0.5, seed: int = 0) -> Ex
 
 def approximation(dim: int, features: int, left_out_in=(), left_out_out=(), **options) -> Approximation:
     """The same with left-out particles."""
-    outside = (np.array(indices, dtype=np.int64) for indices in (left_out_in, left_out_out))
-    return Approximation(expansion(dim, features, **options), *outside)
+    left_out = (np.array(indices, dtype=np.int64) for indices in (left_out_in, left_out_out))
+    return Approximation(expansion(dim, features, **options), *left_out)
 
 
 def features(expansion: Expansion, r: np.ndarray) -> np.ndarray:

@@ -7,10 +7,10 @@ import itertools
 import numpy as np
 import pytest
 
-from pn_gpu.kernels.mehler import samples
 from pn_gpu.kernels.mehler.expansion import make_expansion, ranked_degrees, rate
 from pn_gpu.kernels.mehler.features import NodeFeatures
-from pn_gpu.kernels.mehler.remainder import Nodes, certificate, remainder
+from pn_gpu.planning import samples
+from pn_gpu.planning.remainder import Nodes, certificate, remainder
 from support import mehler as support
 from support import oracle
 
@@ -95,10 +95,10 @@ def test_the_bounds_bound(cloud: str, features: int) -> None:
     )
     inputs, outputs = Nodes(r_in, case.v_in), Nodes(r_out, case.v_out)
     missed_in, missed_out = remainder(expansion, inputs), remainder(expansion, outputs)
-    outside = np.zeros(300, dtype=bool), np.zeros(250, dtype=bool)
+    left_out = np.zeros(300, dtype=bool), np.zeros(250, dtype=bool)
     for sums_in, sums_out in (
-        (missed_in.sums(outside[0]), missed_out.sums(outside[1])),
-        (missed_in.coarse_sums(outside[0]), missed_out.coarse_sums(outside[1])),
+        (missed_in.sums(left_out[0]), missed_out.sums(left_out[1])),
+        (missed_in.coarse_sums(left_out[0]), missed_out.coarse_sums(left_out[1])),
     ):
         assert np.linalg.norm(dw) <= certificate(sums_in, sums_out) + 1e-13
         assert (np.linalg.norm(dw, axis=1) <= missed_in.bounds(sums_out) + 1e-13).all()
@@ -114,9 +114,9 @@ def test_the_shell_makes_the_bounds_sharp() -> None:
     expansion = support.expansion(2, 21)
     missed_in = remainder(expansion, Nodes(case.r_in, case.v_in))
     missed_out = remainder(expansion, Nodes(case.r_out, case.v_out))
-    outside = np.zeros(900, dtype=bool), np.zeros(800, dtype=bool)
-    sharp = certificate(missed_in.sums(outside[0]), missed_out.sums(outside[1]))
-    coarse = certificate(missed_in.coarse_sums(outside[0]), missed_out.coarse_sums(outside[1]))
+    left_out = np.zeros(900, dtype=bool), np.zeros(800, dtype=bool)
+    sharp = certificate(missed_in.sums(left_out[0]), missed_out.sums(left_out[1]))
+    coarse = certificate(missed_in.coarse_sums(left_out[0]), missed_out.coarse_sums(left_out[1]))
     product = support.features(expansion, case.r_in).T @ support.features(expansion, case.r_out)
     error = np.linalg.norm((case.v_in @ case.v_out.T) * (samples.gaussian(case.r_in, case.r_out) - product))
     assert error < sharp < 1.2 * error

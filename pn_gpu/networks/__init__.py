@@ -1,0 +1,1 @@
+"""The networks a user builds: `Network` and its kinds, made from scratch or from a file."""

@@ -1,0 +1,280 @@
+"""A network whose layers connect node sets of particles."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pn_gpu.backends import Backend, to_numpy
+from pn_gpu.checks import check_choice, check_flag, check_integer
+from pn_gpu.kernels import potentials
+from pn_gpu.model import initialisation as initialisations
+from pn_gpu.model.calibration import calibrate
+from pn_gpu.model.examples import as_inputs
+from pn_gpu.model.layers import Layer, ParticleLayer
+from pn_gpu.model.node_models import get_node_model
+from pn_gpu.model.parameters import ParameterGroup
+from pn_gpu.networks.dense_network import DenseNetwork
+from pn_gpu.networks.network import Network
+from pn_gpu.operator import dense_weight
+from pn_gpu.planning import MethodPlanner
+from pn_gpu.planning.plan import check_method
+
+Array = Any
+
+
+class ParticleNetwork(Network):
+    """A Particle Network: O(N + M) parameters per layer instead of O(N M).
+
+    Every level of nodes is a set of particles; the weight between two nodes is computed from their particles,
+    ``w_ij = (v_i . v_j) k(|r_i - r_j|^2)`` (Eq. 3), whenever it is needed and never stored.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Nodes at every level, inputs first: ``[784, 128, 10]``.
+    dim : int, default 3
+        Dimensions n of the positions.
+    dipole_dim : int, optional
+        Dimensions d of the dipoles; by default those of the positions. A particle has n + d parameters. Few dimensions
+        of the positions make wide layers fast, many of the dipoles make them accurate: measured on MNIST, (n, d) =
+        (2, 4) is better than (3, 3), at as many parameters, and (1, 8) is best for wide layers by accuracy and by time.
+        2 in the charge-phase model.
+    initialisation : {"scaled", "paper"}, default "scaled"
+        Positions from N(0, 0.5^2) and dipoles of random directions in either case. paper: dipoles of unit length, under
+        which activations grow with the width and with every layer. scaled: dipoles of the length, one for each node
+        set, that makes the values z of every layer start at about unit size, and logits at half of it; by a formula for
+        inputs of unit mean square, which the first `fit` replaces by a measurement (`calibrate`). Training then takes
+        steps of dipoles in proportion to their size, so that one learning rate serves every width.
+    activation : str or sequence of str, default "relu"
+        Of the hidden layers: one for all, or one each. relu, leaky_relu, elu, gelu (its tanh formula), tanh, sigmoid,
+        softplus, linear, softmax.
+    output : str, default "softmax"
+        Activation of the last layer.
+    loss : str, optional
+        categorical_crossentropy (default with softmax), binary_crossentropy (default with sigmoid), mse (default
+        otherwise) or mae; all are means over the batch of a sum over the outputs, mse of half the squares.
+    model : {"dipole", "charge_phase"}, default "dipole"
+        What a particle carries. charge_phase: ``w_ij = q_j cos(theta_i - theta_j) k(s_ij)`` (the paper's Appendix).
+    shared : bool, default True
+        Whether the output particles of a layer are the input particles of the next. Unshared layers have two node sets
+        of their own each.
+    potential : str, default "gaussian"
+        The pairwise function k(s).
+    method : {"auto", "direct", "mehler"}, default "auto"
+    rtol : float, default 1e-3
+        How the layers are computed, as `pn_gpu.particle_linear` takes them; planned anew as the particles move.
+    dropout : float, default 0
+        Probability with which a hidden activation is dropped in training, 0 <= dropout < 1.
+    seed : int or None, default None
+        Of the initial parameters, and of `fit` where that is given none; one seed gives the same network on every
+        backend. None draws a fresh one.
+    backend : str or Backend, default "auto"
+        "numpy", "torch", "torch:cuda:0", "cupy", ...; "auto" takes a GPU where there is one, else NumPy.
+    dtype : {"float32", "float64"}, default "float32"
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of range, of the wrong type or an unknown name.
+    ImportError
+        If the backend's library is missing.
+    """
+
+    kind = "particle"
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        dim: int = 3,
+        *,
+        dipole_dim: int | None = None,
+        initialisation: str = "scaled",
+        activation: str | Sequence[str] = "relu",
+        output: str = "softmax",
+        loss: str | None = None,
+        model: str = "dipole",
+        shared: bool = True,
+        potential: str = "gaussian",
+        method: str = "auto",
+        rtol: float = 1e-3,
+        dropout: float = 0.0,
+        seed: int | None = None,
+        backend: str | Backend = "auto",
+        dtype: str = "float32",
+    ) -> None:
+        super().__init__(
+            sizes,
+            activation=activation,
+            output=output,
+            loss=loss,
+            dropout=dropout,
+            seed=seed,
+            backend=backend,
+            dtype=dtype,
+        )
+        self.dim = check_integer("dim", dim, low=1)
+        self.model = get_node_model(model)
+        self.dipole_dim = self.model.check_dipole_dim(dipole_dim, self.dim)
+        self.initialisation = check_choice("initialisation", initialisation, initialisations.INITIALISATIONS)
+        self.shared = check_flag("shared", shared)
+        # By name alone, since a saved network names its potential: an unregistered one is an error here.
+        self.potential = potentials.get(potentials.get(potential).name).name
+        check_method(method, rtol)
+        self.method, self.rtol = method, float(rtol)
+        self.connections = self._make_connections()
+        rng = np.random.default_rng(self._seeds)
+        values: dict[str, np.ndarray[Any, Any]] = {}
+        for index, (num, is_output) in enumerate(self._node_sets()):
+            for name, value in self.model.initialise(rng, num, self.dim, self.dipole_dim, is_output).items():
+                values[f"particles.{index}.{name}"] = value
+        for layer in self.connections:
+            values |= layer.initialise(rng)
+        if self.initialisation == "scaled":
+            for index, size in enumerate(self._dipole_sizes()):
+                values[self._size_parameter(index)] *= size
+        self._set_parameters(values)
+        self._drawn = self._digest()
+
+    def _dipole_sizes(self) -> list[float]:
+        """How large the dipoles (or charges) of every layer's outputs start."""
+        hidden = zip(self._activations, self.sizes[1:-1], strict=False)
+        return initialisations.dipole_sizes(
+            self.sizes,
+            self.dipole_dim,
+            self.potential,
+            self.dim,
+            [initialisations.activation_moments(activation.forward, num) for activation, num in hidden],
+            coherent=self.shared and self.model.passes_size,
+        )
+
+    def _size_parameter(self, layer: int) -> str:
+        """The parameter whose size sets that of a layer's weights: the dipoles or charges of its outputs."""
+        output_set = layer + 1 if self.shared else 2 * layer + 1
+        return f"particles.{output_set}.{self.model.size_parameter}"
+
+    def _digest(self) -> str:
+        return hashlib.sha256(to_numpy(self.parameters.flat).tobytes()).hexdigest()
+
+    @property
+    def _is_as_drawn(self) -> bool:
+        return self._digest() == self._drawn
+
+    def to(self, backend: str | Backend | None = None, dtype: str | None = None) -> ParticleNetwork:
+        other = super().to(backend, dtype)
+        if self._is_as_drawn:
+            other._drawn = other._digest()
+        return other
+
+    def calibrate(self, x: Array) -> bool:
+        """Give the values z of every layer unit size on these inputs, the last layer's half of it.
+
+        The dipoles of every layer's output set are multiplied by a number, first layer first, as LSUV does
+        (layer-sequential unit variance; Mishkin and Matas, 2016). `fit` does it once for a network with scaled
+        initialisation whose parameters are still those drawn.
+
+        Parameters
+        ----------
+        x : array, [B, N]
+            Inputs as in training; at most 512 rows, evenly spread, are used.
+
+        Returns
+        -------
+        bool
+            False, and nothing is changed, if the inputs cannot tell: a single row, or rows that are all the same.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `forward`.
+        """
+        return calibrate(self, as_inputs(x, self))
+
+    def scale_outputs(self, layer: int, factor: float) -> None:
+        name = self._size_parameter(layer)
+        self.parameters[name] = factor * self.parameters[name]
+        for connection in self.connections:
+            connection.forget_plan()
+
+    def prepare_training(self, x: Array, weights: Array | None = None) -> None:
+        if self.initialisation == "scaled" and self._is_as_drawn:
+            calibrate(self, x, weights)
+
+    def parameter_sizes(self) -> dict[str, float]:
+        if self.initialisation == "paper":
+            return {}
+        names = [name for name in self.parameters if name.endswith(f".{self.model.size_parameter}")]
+        return {name: initialisations.mean_length(self.parameters[name]) for name in names}
+
+    def _make_connections(self) -> tuple[Layer, ...]:
+        return tuple(self._connection(index) for index in range(len(self.sizes) - 1))
+
+    def _connection(self, index: int) -> ParticleLayer:
+        input_set, output_set = (index, index + 1) if self.shared else (2 * index, 2 * index + 1)
+        return ParticleLayer(
+            index,
+            self.sizes[index],
+            self.sizes[index + 1],
+            self._activations[index],
+            input_set=input_set,
+            output_set=output_set,
+            model=self.model,
+            potential=self.potential,
+            method=self.method,
+            rtol=self.rtol,
+            planner=MethodPlanner(self.method, self.rtol, self.potential),
+        )
+
+    def _node_sets(self) -> list[tuple[int, bool]]:
+        """(number of particles, whether some layer has the set as outputs) for every node set."""
+        if self.shared:
+            return [(num, index > 0) for index, num in enumerate(self.sizes)]
+        return [
+            (num, is_output)
+            for layer in self.connections
+            for num, is_output in ((layer.num_in, False), (layer.num_out, True))
+        ]
+
+    @property
+    def particles(self) -> list[ParameterGroup]:
+        """The node sets: ``particles[k].positions`` [N, n] and ``particles[k].dipoles`` [N, d].
+
+        Of the charge-phase model: ``positions`` [N, n], ``phases`` [N] and, of sets that are outputs, ``charges`` [N].
+        """
+        return self.parameters.particles
+
+    def weight(self, index: int) -> Any:
+        """The implicit weight matrix [N, M] of one layer, stored whole: for plots and export."""
+        layer = self.connections[check_integer("index", index, low=0, high=len(self.connections) - 1)]
+        assert isinstance(layer, ParticleLayer)
+        return dense_weight(*layer.particles(self.parameters), self.potential)
+
+    def to_dense(self) -> DenseNetwork:
+        """A `DenseNetwork` that computes the same function with stored weights: O(N M) memory per layer."""
+        dense = DenseNetwork(**self._common_architecture(), backend=self.backend, dtype=self.dtype, seed=0)
+        for index, layer in enumerate(self.connections):
+            dense.parameters[f"{layer.prefix}.weight"] = self.weight(index)
+            dense.parameters[f"{layer.prefix}.bias"] = self.parameters[f"{layer.prefix}.bias"]
+        return dense
+
+    @classmethod
+    def complete_architecture(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
+        complete = {"initialisation": "paper"} | dict(saved)  # older files could say neither
+        if complete.get("dipole_dim") is None and "dim" in complete:
+            complete["dipole_dim"] = 2 if complete.get("model") == "charge_phase" else complete["dim"]
+        return complete
+
+    def architecture(self) -> dict[str, Any]:
+        return self._common_architecture() | {
+            "dim": self.dim,
+            "dipole_dim": self.dipole_dim,
+            "initialisation": self.initialisation,
+            "model": self.model.name,
+            "shared": self.shared,
+            "potential": self.potential,
+            "method": self.method,
+            "rtol": self.rtol,
+        }

@@ -1,0 +1,96 @@
+"""Terms added to the loss in training."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from pn_gpu.checks import check_number
+from pn_gpu.model.model import Model
+from pn_gpu.model.parameters import ParameterVector
+from pn_gpu.operator import particle_linear, particle_linear_backward
+
+Array = Any
+
+
+class Penalty(ABC):
+    """A term of the loss that depends on the parameters alone."""
+
+    @abstractmethod
+    def add(self, network: Model, gradient: ParameterVector) -> Array:
+        """Add the term's gradient to ``gradient`` and return its value, a scalar array."""
+
+
+class L2(Penalty):
+    """Half the sum of squares of some parameters, times a strength each.
+
+    Parameters
+    ----------
+    dipoles : float, default 0
+        Strength >= 0 for dipole vectors (charges, in the charge-phase model).
+    biases : float, default 0
+        Strength >= 0 for biases.
+    weights : float, default 0
+        Strength >= 0 for the stored weights of a `DenseNetwork`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a strength is negative or not finite.
+    """
+
+    def __init__(self, dipoles: float = 0.0, biases: float = 0.0, weights: float = 0.0) -> None:
+        self.strengths = {
+            "dipoles": check_number("dipoles", dipoles, low=0),
+            "charges": float(dipoles),
+            "bias": check_number("biases", biases, low=0),
+            "weight": check_number("weights", weights, low=0),
+        }
+
+    def add(self, network: Model, gradient: ParameterVector) -> Array:
+        xp = network.backend.xp
+        total = network.backend.zeros((), network.dtype)
+        for name, value in network.parameters.items():
+            strength = self.strengths.get(name.rpartition(".")[2], 0.0)
+            if strength:
+                total = total + 0.5 * strength * xp.sum(value * value)
+                gradient.add(name, strength * value)
+        return total
+
+
+class Repulsion(Penalty):
+    """The mean of exp(-|r_i - r_j|^2) over the pairs i < j of every node set, times a strength: keeps particles apart.
+
+    It is computed by the operator itself, with all dipoles 1, so it takes O(N) memory too.
+
+    Parameters
+    ----------
+    strength : float
+        At least 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the strength is negative or not finite.
+    """
+
+    def __init__(self, strength: float) -> None:
+        self.strength = check_number("strength", strength, low=0)
+
+    def add(self, network: Model, gradient: ParameterVector) -> Array:
+        xp = network.backend.xp
+        total = network.backend.zeros((), network.dtype)
+        for index, group in enumerate(network.parameters.particles):
+            r = group.positions
+            num = r.shape[0]
+            if num < 2 or self.strength == 0:
+                continue
+            scale = self.strength / (num * (num - 1))
+            ones = xp.ones_like(r[:, :1])  # [N, 1]
+            row = xp.reshape(ones, (1, num))
+            sums = particle_linear(row, r, ones, r, ones, method="direct")  # [1, N], each with its own k(0) = 1
+            total = total + scale * xp.sum(sums - 1)
+            g = particle_linear_backward(scale * row, row, r, ones, r, ones, method="direct", need_dx=False)
+            gradient.add(f"particles.{index}.positions", g.dr_in)
+            gradient.add(f"particles.{index}.positions", g.dr_out)
+        return total
