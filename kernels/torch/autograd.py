@@ -119,12 +119,12 @@ class _ParticleLinear(torch.autograd.Function):
 
     @staticmethod
     @nestable
-    def jvp(ctx: Any, saved: list[Tensor], *tangents: Tensor | None) -> Tensor:
+    def jvp(ctx: Any, saved: list[Tensor], *tangents: Any) -> Tensor:
         x, *particles = saved
         u_x, *u_particles, u_bias = tangents[2:]
         u = Direction(None, u_x, _complete(u_particles, particles))
         nothing = x.new_zeros(()).expand(*x.shape[:-1], len(particles[2]))  # S is linear in dz
-        tangent = _hessian_product(nothing, x, Particles(*particles), u, ctx.how, True, False).dz
+        tangent: Any = _hessian_product(nothing, x, Particles(*particles), u, ctx.how, True, False).dz
         return tangent if u_bias is None else (tangent + u_bias).to(tangent.dtype)
 
     @staticmethod
@@ -138,6 +138,7 @@ def _gradients(
     """Gradients of x, of the four arrays of particles and of the bias; None where none is needed."""
     need_dx, *need_each, need_dbias = needs
     wanted = (need_dx, any(need_each), need_dbias)
+    results: list[Any]
     if isinstance(ctx.how, Staged):
         results = library.from_list(library.call_backward(dz, x, particles, ctx.how, *wanted), *wanted)
     elif torch.is_grad_enabled() or _is_staged(x):
@@ -145,7 +146,7 @@ def _gradients(
     else:
         results = list(compute.backward(dz, x, particles, ctx.how, *wanted[:2], ctx.kept.take()))
     dx, *of_particles, dbias = results
-    if not need_dbias:
+    if dbias is None or not need_dbias:
         dbias = None
     elif dbias.dtype != ctx.bias_dtype:
         dbias = dbias.to(ctx.bias_dtype)
@@ -162,8 +163,9 @@ def _complete(parts: Sequence[Tensor | None], particles: Sequence[Tensor]) -> Pa
 def _hessian_product(
     dz: Tensor, x: Tensor, particles: Particles, u: Direction, how: How | Staged, need_dz: bool, need_rest: bool
 ) -> Direction:
-    of = library.call_hessian if isinstance(how, Staged) else hessian_product
-    return of(dz, x, particles, u, how, need_dz, need_rest)
+    if isinstance(how, Staged):
+        return library.call_hessian(dz, x, particles, u, how, need_dz, need_rest)
+    return hessian_product(dz, x, particles, u, how, need_dz, need_rest)
 
 
 class _ParticleLinearBackward(torch.autograd.Function):
@@ -200,8 +202,9 @@ class _ParticleLinearBackward(torch.autograd.Function):
         u_dz, u_x, *u_particles = tangents[4:]
         u = Direction(u_dz, u_x, _complete(u_particles, particles))
         h = _hessian_product(dz, x, Particles(*particles), u, ctx.how, False, any(ctx.wanted[:2]))
-        dbias = (torch.zeros_like(dz) if u_dz is None else u_dz).reshape(-1, dz.shape[-1]).sum(0)
-        return tuple(library.as_list(OperatorGradient(h.x, *(h.particles or (None,) * 4), dbias), *ctx.wanted))
+        dbias = compute.as_matrix(torch.zeros_like(dz) if u_dz is None else u_dz).sum(0).to(particles[2].dtype)
+        gradient = OperatorGradient(*(h.x, *(h.particles or (None,) * 4), dbias))
+        return tuple(library.as_list(gradient, *ctx.wanted))
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> Any:

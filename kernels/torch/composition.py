@@ -7,8 +7,9 @@ again by every derivative.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +23,8 @@ BLOCK_FEATURES = 1 << 18
 
 
 def hessian_product(
-    approximation: Approximation, need_dz: bool, need_rest: bool, dz: Tensor, x: Tensor, *rest: Tensor | None
-) -> tuple[Tensor | None, ...]:
+    approximation: Approximation, need_dz: bool, need_rest: bool, dz: Any, x: Any, *rest: Any
+) -> Sequence[Tensor | None]:
     """The parts of H u that are wanted, in the order dz, x, r_in, v_in, r_out, v_out (see `second_order`).
 
     The arguments are dz [B, M], x [B, N] and the particles, then u likewise; its parts may be None.
@@ -36,7 +37,7 @@ def hessian_product(
         return forward_derivative(linear, point[1:], u[1:]), *(None,) * 5
 
     def gradient(dz: Tensor, *arguments: Tensor) -> tuple[Tensor, ...]:
-        z, pull_back = torch.func.vjp(linear, *arguments)
+        z, pull_back, *_ = torch.func.vjp(linear, *arguments)
         return (z, *pull_back(dz))
 
     return torch.func.vjp(gradient, *point)[1](tuple(u))  # H is symmetric

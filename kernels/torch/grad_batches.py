@@ -29,7 +29,7 @@ def sees_batches(backward: Backward) -> Backward:
     return of_any
 
 
-def _over_batches(backward: Backward, ctx: Any, cotangents: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+def _over_batches(backward: Backward, ctx: Any, cotangents: tuple[Any, ...]) -> tuple[Tensor | None, ...]:
     level = torch._C._vmapmode_increment_nesting() - 1
     torch._C._vmapmode_decrement_nesting()
     dims = tuple(0 if c is not None and _is_batched(c) else None for c in cotangents)

@@ -139,7 +139,7 @@ def as_list(gradient: OperatorGradient, need_dx: bool, need_particles: bool, nee
 
 
 def from_list(
-    gradients: Sequence[Tensor], need_dx: bool, need_particles: bool, need_dbias: bool
+    gradients: Sequence[Tensor | None], need_dx: bool, need_particles: bool, need_dbias: bool
 ) -> list[Tensor | None]:
     """All six gradients, None where one was not asked for."""
     given = iter(gradients)

@@ -43,7 +43,7 @@ def recomputed(function: Function, elements: int, *arguments: Tensor | None) -> 
 def forward_derivative(function: Callable[..., Any], point: Sequence[Tensor], tangents: Sequence[Tensor]) -> Any:
     """The tangent of ``function(*point)`` as the derivative of its linear pull-back: unlike `torch.func.jvp` it works
     within a level of `torch.autograd.forward_ad`."""
-    output, pull_back = torch.func.vjp(function, *point)
+    output, pull_back, *_ = torch.func.vjp(function, *point)
     nothing = torch.zeros_like(output) if isinstance(output, Tensor) else tuple(map(torch.zeros_like, output))
     return torch.func.vjp(pull_back, nothing)[1](tuple(tangents))[0]
 

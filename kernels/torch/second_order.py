@@ -13,7 +13,7 @@ third and higher derivatives are torch's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -64,9 +64,10 @@ def hessian_product(
     arguments = [_matrix(dz, dtype), _matrix(x, dtype), *(p.to(dtype) for p in particles)]
     directions = [None if t is None else _matrix(t, dtype) for t in (u.dz, u.x)]
     directions += [None] * 4 if u.particles is None else [p.to(dtype) for p in u.particles]
-    of = _direct_product if isinstance(how, Direct) else composition.hessian_product
-    setting = how.potential if isinstance(how, Direct) else how.approximation
-    results = of(setting, need_dz, need_rest, *arguments, *directions)
+    if isinstance(how, Direct):
+        results = _direct_product(how.potential, need_dz, need_rest, *arguments, *directions)
+    else:
+        results = composition.hessian_product(how.approximation, need_dz, need_rest, *arguments, *directions)
     h_dz, h_x, *h_particles = (
         None if h is None else h.reshape(t.shape).to(t.dtype) for h, t in zip(results, (dz, x, *particles), strict=True)
     )
@@ -82,8 +83,8 @@ def _matrix(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _direct_product(
-    potential: Potential, need_dz: bool, need_rest: bool, dz: Tensor, x: Tensor, *rest: Tensor | None
-) -> list[Tensor | None]:
+    potential: Potential, need_dz: bool, need_rest: bool, dz: Any, x: Any, *rest: Any
+) -> Sequence[Tensor | None]:
     """The parts of H u that are wanted, in the order dz, x, r_in, v_in, r_out, v_out, chunk by chunk.
 
     The arguments are dz [B, M], x [B, N] and the particles, then u likewise; its parts may be None.
@@ -100,17 +101,17 @@ def _direct_product(
     chunk = partial(_of_chunk, potential, need_dz, need_rest)
     num_summed = need_dz + 2 * need_rest
     sums: list[Tensor] = []
-    parts = []
+    parts: list[tuple[Tensor, ...]] = []
     for arguments in of_inputs:
         results = recomputed(chunk, height * len(r_out), dz, u_dz, r_out, v_out, ur_out, uv_out, *arguments)
         summed = results[:num_summed]
         sums = [a + b for a, b in zip(sums, summed, strict=True)] if parts else list(summed)
         parts.append(results[num_summed:])
     if not need_rest:
-        return [*sums, *[None] * 5]
+        return *sums, *[None] * 5
     h_x, h_r_in, h_v_in = (torch.cat(part, dim) for part, dim in zip(zip(*parts, strict=True), (-1, 0, 0), strict=True))
     *h_dz, h_r_out, h_v_out = sums
-    return [*(h_dz or [None]), h_x, h_r_in, h_v_in, h_r_out, h_v_out]
+    return *(h_dz if need_dz else (None,)), h_x, h_r_in, h_v_in, h_r_out, h_v_out
 
 
 def _split(t: Tensor | None, height: int, dim: int) -> Iterable[Tensor | None]:
