@@ -92,7 +92,7 @@ class Library:
         key = (name, self.xp.__name__, str(self.device), str(self.dtype))
         if key not in made:
             made[key] = make()
-        return made[key]  # type: ignore[no-any-return]
+        return made[key]
 
     def rows(self, indices: np.ndarray[Any, Any]) -> Array:
         """Indices of rows on the device."""
