@@ -15,7 +15,9 @@ from its last epoch.
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,11 +28,13 @@ from bench.train_wide_dense import DenseTraining, best_rate
 from bench.train_wide_report import draw, read_rows
 from bench.train_wide_turns import Turns, peak_mb, trial_seconds
 from pn_gpu.data import Dataset, load
+from pn_gpu.files import replacing
 from pn_gpu.planning.calibration import machine_costs
 from pn_gpu.training.recipes import get_recipe
 
 HELP = "wide networks trained to the end beside a dense MLP: time, accuracy, memory"
 CHECKPOINTS = ".train_wide"
+LEAST_DENSE_STEPS = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,10 +86,9 @@ def _train(width: int, data: Dataset, options: argparse.Namespace, table: Path) 
     if set(range(1, options.epochs + 1)) <= done:
         print(f"{name}: done before", flush=True)
         return
-    lr, losses = best_rate(sizes, x, y, options.dense_rates, options.race_steps)
-    print(f"{name}: dense rates and losses after {options.race_steps} steps: {losses}", flush=True)
-    particle_seconds, dense_seconds = trial_seconds(network, sizes, x, y)
-    per_block = max(round(options.block * particle_seconds / dense_seconds), 3)
+    folder = options.output / CHECKPOINTS
+    folder.mkdir(exist_ok=True)
+    plan = _plan(folder / f"{name}.json", network, x, y, options)
     blocks = -(-len(x) // (BATCH_SIZE * options.block)) * options.epochs
     turns = Turns(
         name,
@@ -93,21 +96,41 @@ def _train(width: int, data: Dataset, options: argparse.Namespace, table: Path) 
         y,
         data.x_test,
         data.y_test,
-        DenseTraining(sizes, lr, per_block * blocks, options.seed),
+        DenseTraining(sizes, plan["lr"], plan["dense_block"] * blocks, options.seed),
         block=options.block,
-        dense_block=per_block,
+        dense_block=plan["dense_block"],
         table=table,
-        folder=options.output / CHECKPOINTS,
-        peaks=(in_fresh_process(peak_mb, network.architecture()), in_fresh_process(peak_mb, sizes)),
+        folder=folder,
+        peaks=plan["peaks"],
         seed=options.seed,
     )
     network.fit(
         turns,
         epochs=options.epochs,
         callbacks=[turns],
-        checkpoint=turns.folder / f"{name}.safetensors",
+        checkpoint=folder / f"{name}.safetensors",
         resume=True,
         seed=options.seed,
         progress=False,
         **recipe.fit_options,
     )
+
+
+def _plan(
+    path: Path, network: pn.ParticleNetwork, x: np.ndarray, y: np.ndarray, options: argparse.Namespace
+) -> dict[str, Any]:
+    """What was measured before the training, once: dense rate, dense steps of a turn, peak memory of both."""
+    if path.exists():
+        return json.loads(path.read_text())
+    sizes = list(network.sizes)
+    lr, losses = best_rate(sizes, x, y, options.dense_rates, options.race_steps)
+    print(f"{path.stem}: dense rates and losses after {options.race_steps} steps: {losses}", flush=True)
+    particle_seconds, dense_seconds = trial_seconds(network, sizes, x, y)
+    plan = {
+        "lr": lr,
+        "dense_block": max(round(options.block * particle_seconds / dense_seconds), LEAST_DENSE_STEPS),
+        "peaks": [in_fresh_process(peak_mb, network.architecture()), in_fresh_process(peak_mb, sizes)],
+    }
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(plan))
+    return plan

@@ -40,10 +40,9 @@ class Turns(Callback):
         dense_block: int,
         table: Path,
         folder: Path,
-        peaks: tuple[float, float],
+        peaks: Sequence[float],
         seed: int,
     ) -> None:
-        folder.mkdir(exist_ok=True)
         self.name, self.dense, self.folder = name, dense, folder
         self._x, self._y, self._test = x, y, (x_test, y_test)
         self._block, self._dense_block, self._table = block, dense_block, table

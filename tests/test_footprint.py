@@ -54,6 +54,16 @@ def test_counts_are_those_of_the_paper(sizes, dim):
     assert dense_footprint(sizes).num_parameters == count_dense_parameters(sizes)
 
 
+@pytest.mark.parametrize(("dim", "dipole_dim"), [(1, 8), (2, 4), (3, 2)])
+def test_counts_with_dipoles_of_other_dimensions(dim, dipole_dim):
+    sizes = [300, 900, 20]
+    footprint = particle_footprint(sizes, dim, dipole_dim=dipole_dim)
+    network = pn.ParticleNetwork(sizes, dim, dipole_dim=dipole_dim, seed=0, backend="numpy")
+    assert footprint.num_parameters == count_particle_parameters(sizes, dim, dipole_dim) == network.num_parameters
+    with pytest.raises(ValueError, match="dipole_dim: got 0"):
+        particle_footprint(sizes, dim, dipole_dim=0)
+
+
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("model", ["dipole", "charge_phase"])
 def test_shapes_are_those_of_the_network(model, shared):

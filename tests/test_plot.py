@@ -77,6 +77,37 @@ def test_dipoles_are_arrows():
         np.testing.assert_allclose(directions / nodes.dipoles, directions[0, 0] / nodes.dipoles[0, 0], rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("dim", "dipole_dim", "title"),
+    [
+        (1, 6, "n = 1, d = 6 (dipoles: first of 6 principal axes)"),
+        (2, 4, "n = 2, d = 4 (dipoles: first two of 4 principal axes)"),
+        (3, 5, "n = 3, d = 5 (dipoles: first three of 5 principal axes)"),
+        (5, 7, "(first three principal axes; dipoles: first three of 7 principal axes)"),
+        (3, 2, "n = 3, d = 2 (without dipoles)"),
+        (2, 2, "16-5-3, n = 2"),
+    ],
+)
+def test_dipoles_of_other_dimensions(dim, dipole_dim, title, tmp_path):
+    net = network(dim, dipole_dim=dipole_dim)
+    for nodes in net.particles:  # nearly all of every dipole along two axes: those are drawn first
+        nodes.dipoles = to_numpy(nodes.dipoles) * np.array([9, 5, *(1e-3,) * 9][:dipole_dim], np.float32)
+    ax = plot.particles(net, path=tmp_path / "particles.png")
+    assert title in ax.get_title()
+    arrows = [item for item in ax.collections if type(item).__name__ == "Quiver"]
+    if dim >= 3:
+        return
+    assert len(arrows) == 3
+    for arrow, nodes in zip(arrows, net.particles, strict=True):
+        assert abs(np.corrcoef(arrow.U, nodes.dipoles[:, 0])[0, 1]) > 0.9
+
+
+def test_arrows_of_every_set_are_seen():
+    net = network(2, (4000, 3000, 10))  # dipoles from 1 down to 0.03
+    for arrow in (item for item in plot.particles(net).collections if type(item).__name__ == "Quiver"):
+        assert np.hypot(arrow.U, arrow.V) == pytest.approx(0.2, rel=1e-3)
+
+
 @pytest.mark.parametrize(("dim", "arrows"), [(2, 4), (3, 0)])
 def test_charge_phase_and_unshared(dim, arrows):
     net = network(dim, model="charge_phase", shared=False)

@@ -49,8 +49,7 @@ def _check_words(table: Table, index: int) -> Array:
         return numbers
     row = there[numeric.index(False)]
     word = column[row]
-    name = table.names[index] if table.names else index
-    leave_out = f"drop=[{name!r}] (--drop {name}) leaves the column out"
+    leave_out = table.leave_out(index)
     if _DATE.fullmatch(word):
         raise ValueError(
             f"{_place(table, row, index)}: got {word!r}, a date or time; want numbers, such as its year, its month or"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -75,6 +76,11 @@ class Table:
                 f"{option}: got column {column}, want 0..{self.width - 1} (or negative, from the end) of {self.path}"
             )
         return column % self.width
+
+    def leave_out(self, index: int) -> str:
+        """How to leave a column out, for a message."""
+        name = self.names[index] if self.names else self.places[index] if self.places else index
+        return f"drop=[{name!r}] (--drop {shlex.quote(str(name))}) leaves the column out"
 
     def select(self, indices: Sequence[int]) -> Table:
         """The columns of those indices, in that order."""

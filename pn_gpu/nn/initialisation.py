@@ -63,7 +63,7 @@ def calibrate(
     def scale(layer: ParticleLinear, arguments: tuple[Tensor, ...], z: Tensor) -> Tensor:
         free = layer.out_particles not in used
         used.update((layer.in_particles, layer.out_particles))
-        if not free or not differs_by_example(arguments[0].flatten(0, -2)):
+        if not free or not differs_by_example(arguments[0].reshape(-1, layer.in_features)):
             return z
         without_bias = z if layer.bias is None else z - layer.bias
         factors[layer] = correction(root_mean_square(without_bias.double()), HIDDEN_SIZE)
