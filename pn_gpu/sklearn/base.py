@@ -45,10 +45,10 @@ class ParticleEstimator(BaseEstimator):
 
     def __init__(
         self,
-        hidden: int | Sequence[int] = 128,
+        hidden: int | Sequence[int] = 64,
         *,
         dim: int = 2,
-        dipole_dim: int | None = 8,
+        dipole_dim: int | None = 4,
         initialisation: str = "scaled",
         activation: str = "leaky_relu",
         potential: str = "gaussian",

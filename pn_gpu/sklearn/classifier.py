@@ -25,9 +25,7 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
         Dimensions of the particles' positions and dipoles.
     activation : str, default "leaky_relu"
         Of the hidden layers.
-    dropout : float, default 0.1
-        Probability with which a hidden activation is dropped in training.
-    initialisation, potential, method, rtol, backend
+    initialisation, potential, method, rtol, dropout, backend
         As in `pn_gpu.ParticleNetwork`.
     scale : bool, default True
         Whether inputs are standardised, by what the examples of `fit` say (those of the first
@@ -84,7 +82,7 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
         potential: str = "gaussian",
         method: str = "auto",
         rtol: float = 1e-3,
-        dropout: float = 0.1,
+        dropout: float = 0.0,
         scale: bool = True,
         epochs: int = 100,
         batch_size: int | str = "auto",

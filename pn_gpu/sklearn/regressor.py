@@ -17,9 +17,9 @@ class ParticleRegressor(RegressorMixin, ParticleEstimator):
 
     Parameters
     ----------
-    hidden : int or sequence of int, default 128
+    hidden : int or sequence of int, default 64
         Nodes of the hidden layers, inputs' side first; () for none.
-    dim, dipole_dim : int, default 2 and 8
+    dim, dipole_dim : int, default 2 and 4
         Dimensions of the particles' positions and dipoles.
     activation : str, default "leaky_relu"
         Of the hidden layers.

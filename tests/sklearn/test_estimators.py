@@ -10,7 +10,7 @@ pytest.importorskip("sklearn")
 import joblib
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
+from sklearn.datasets import load_breast_cancer, load_iris, make_friedman1
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
@@ -35,13 +35,13 @@ def test_defaults_are_good_on_an_unscaled_table():
 
 
 def test_defaults_are_good_on_unscaled_targets():
-    data = load_diabetes()  # targets from 25 to 346
-    x_train, x_test, y_train, y_test = train_test_split(data.data, data.target, test_size=0.3, random_state=0)
-    network = ParticleRegressor(random_state=0).fit(1000 * x_train + 5, 1000 * y_train)
-    assert network.score(1000 * x_test + 5, 1000 * y_test) > 0.3
-    unscaled = ParticleRegressor(scale=False, random_state=0)
-    wrapped = TransformedTargetRegressor(unscaled, transformer=StandardScaler())
-    assert wrapped.fit(20 * x_train, y_train).score(20 * x_test, y_test) > 0.3
+    x, y = make_friedman1(500, noise=1.0, random_state=0)  # R2 of the function without its noise: 0.96
+    x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=0.3, random_state=0)
+    factors, shift = 10.0 ** np.arange(-3, 7), 1000.0
+    network = ParticleRegressor(random_state=0).fit(factors * (x_train + 5), 1e6 * (y_train + shift))
+    assert network.score(factors * (x_test + 5), 1e6 * (y_test + shift)) > 0.85
+    unscaled = TransformedTargetRegressor(ParticleRegressor(scale=False, random_state=0), transformer=StandardScaler())
+    assert unscaled.fit(x_train, y_train).score(x_test, y_test) > 0.6
 
 
 def test_labels_are_any_words():
