@@ -10,6 +10,7 @@ import numpy as np
 from pn_gpu.cli import console
 from pn_gpu.cli.data_options import add_data_arguments, load_data
 from pn_gpu.cli.report import evaluate
+from pn_gpu.data.prediction import preprocessing_of
 from pn_gpu.networks.files import load
 
 HELP = "test a saved network on data"
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Evaluate as the options say."""
     network = load(options.network, backend=options.backend)
-    dataset = load_data(options, network.preprocessing)
+    dataset = load_data(options, preprocessing_of(network))
     for text in dataset.notes:
         console.note(text)
     print(f"network   {network!r}")

@@ -20,7 +20,7 @@ TEST_EVERY = 5
 """In the order of the file, every fifth image of a class is a test image."""
 
 
-def load_digits(*, preprocessing: Preprocessing | None = None) -> Dataset:
+def load_digits(*, scale: str = "auto", preprocessing: Preprocessing | None = None) -> Dataset:
     """The optical recognition of handwritten digits data set of the UCI repository (Alpaydin and Kaynak).
 
     The split is stratified and has no random part: of each class, every fifth image in the order of the file
@@ -28,8 +28,8 @@ def load_digits(*, preprocessing: Preprocessing | None = None) -> Dataset:
 
     Parameters
     ----------
-    preprocessing : Preprocessing, optional
-        Of a trained network, to be used again; by default pixels are divided by 16.
+    scale, preprocessing
+        As in `load_table`: by default pixels are divided by 16.
 
     Returns
     -------
@@ -39,9 +39,10 @@ def load_digits(*, preprocessing: Preprocessing | None = None) -> Dataset:
     with (resources.files("pn_gpu.data") / "digits.npz").open("rb") as file, np.load(file) as arrays:
         images, labels = arrays["images"], arrays["labels"].astype(np.int64)  # uint8 [B, 8, 8] of 0..16; [B]
     test = _every_fifth_of_each_class(labels)
-    own = Preprocessing(pixel_coding(64, LARGEST), Classes(tuple(range(10))))
+    if preprocessing is None and scale == "auto":
+        preprocessing = Preprocessing(pixel_coding(64, LARGEST), Classes(tuple(range(10))))
     training, testing = (Part("digits: x", images[rows], "digits: y", labels[rows]) for rows in (~test, test))
-    return prepare_parts("digits", training, testing, Wishes(preprocessing=preprocessing or own))
+    return prepare_parts("digits", training, testing, Wishes("classification", scale, preprocessing=preprocessing))
 
 
 def _every_fifth_of_each_class(labels: Array) -> Array:

@@ -14,6 +14,8 @@ from pn_gpu.data.columns import Table, is_text, missing_in
 
 MISSING = ("mean", "drop", "refuse")
 
+PIXEL = 255.0
+
 
 @dataclass(frozen=True, eq=False)
 class InputCoding:
@@ -36,6 +38,8 @@ class InputCoding:
         What a missing number is replaced by.
     pixels : bool
         Whether ``scale`` is the largest value of a pixel, so that values from 0 to 1 have been divided by it already.
+    bytes_are_pixels : bool
+        Whether unsigned bytes, and they alone, are divided by 255: where nothing is known of the training.
     """
 
     width: int
@@ -46,6 +50,7 @@ class InputCoding:
     categories: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     missing: str = "mean"
     pixels: bool = False
+    bytes_are_pixels: bool = False
 
     @property
     def num_features(self) -> int:
@@ -110,6 +115,8 @@ class InputCoding:
             raise ValueError(f"{name}: got {width} columns, want [examples, {self.width}], as in training")
 
     def _encode_numbers(self, name: str, rows: Array, notes: list[str]) -> Array:
+        if self.bytes_are_pixels and rows.dtype == np.uint8:
+            return np.divide(rows, np.float32(PIXEL), dtype=np.float32)
         gaps = int(np.isnan(rows).sum()) if rows.dtype.kind == "f" else 0
         self._note_gaps(name, gaps, notes)
         if self.pixels and gaps == 0 and _are_divided(rows):
@@ -167,6 +174,7 @@ class InputCoding:
             "categories": {str(index): list(words) for index, words in self.categories.items()},
             "missing": self.missing,
             "pixels": self.pixels,
+            "bytes_are_pixels": self.bytes_are_pixels,
         }
 
     @classmethod
@@ -183,6 +191,7 @@ class InputCoding:
             categories={int(index): tuple(map(str, words)) for index, words in dict(data["categories"]).items()},
             missing=check_choice("missing", data["missing"], MISSING),
             pixels=check_flag("pixels", data["pixels"]),
+            bytes_are_pixels=check_flag("bytes_are_pixels", data["bytes_are_pixels"]),
         )
         if names is not None and len(names) != width:
             raise ValueError(f"names: got {len(names)}, want {width}")

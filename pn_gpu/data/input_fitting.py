@@ -7,11 +7,9 @@ import numpy as np
 from pn_gpu.checks import check_choice
 from pn_gpu.data.arrays import Array, mean_and_deviation
 from pn_gpu.data.columns import Table, is_text
-from pn_gpu.data.input_coding import MISSING, InputCoding
+from pn_gpu.data.input_coding import MISSING, PIXEL, InputCoding
 
 SCALES = ("auto", "standard", "none")
-
-PIXEL = 255.0
 
 # A column of more different words is a name or a remark, not a kind of something.
 MAX_CATEGORIES = 100
@@ -53,10 +51,10 @@ def pixel_coding(width: int, largest: float = PIXEL) -> InputCoding:
     return InputCoding(width, np.zeros(width), np.full(width, largest), np.zeros(width), pixels=True)
 
 
-def plain_coding(inputs: Array | Table) -> InputCoding:
-    """What is done to inputs of which nothing is known: unsigned bytes are pixels, other numbers stay as they are."""
-    is_pixels = not isinstance(inputs, Table) and inputs.dtype == np.uint8
-    return fit_inputs(inputs, slice(None), "auto" if is_pixels else "none", "refuse")
+def plain_coding(width: int) -> InputCoding:
+    """Inputs of a network of which nothing is known: unsigned bytes are pixels, other numbers stay as they are."""
+    zeros = np.zeros(width)
+    return InputCoding(width, zeros, np.ones(width), zeros, missing="refuse", bytes_are_pixels=True)
 
 
 def _fit_table(table: Table, training: Array | slice, scale: str, missing: str) -> InputCoding:

@@ -12,8 +12,9 @@ from pn_gpu.backends import to_numpy
 from pn_gpu.data.arrays import Array
 from pn_gpu.data.containers import TableOptions
 from pn_gpu.data.input_fitting import plain_coding
+from pn_gpu.data.preprocessing import Preprocessing
 from pn_gpu.data.sources import read_inputs
-from pn_gpu.data.target_coding import Numbers
+from pn_gpu.data.target_coding import Classes, Numbers
 
 if TYPE_CHECKING:
     from pn_gpu.networks.network import Network
@@ -58,9 +59,18 @@ def predict(
         x, _ = read_inputs(source, TableOptions(header, decimal, tuple(drop)), network.preprocessing)
     else:
         values = np.asarray(source)
-        coding = plain_coding(values) if network.preprocessing is None else network.preprocessing.inputs
-        x = coding.encode("source", values)
+        x = preprocessing_of(network).inputs.encode("source", values)
     return predict_prepared(network, x, proba)
+
+
+def preprocessing_of(network: Network) -> Preprocessing:
+    """What was done to a network's data; if it does not say, bytes are pixels, and numbers and labels as they are."""
+    if network.preprocessing is not None:
+        return network.preprocessing
+    width, outputs = network.sizes[0], network.sizes[-1]
+    classes = Classes(tuple(range(outputs)))
+    numbers = Numbers(np.zeros(outputs), np.ones(outputs))
+    return Preprocessing(plain_coding(width), classes if network.has_classes else numbers)
 
 
 def predict_prepared(network: Network, x: Array, proba: bool = False) -> Array:

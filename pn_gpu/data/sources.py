@@ -111,13 +111,13 @@ def read_inputs(
     if not isinstance(content, Table):
         ((key, values),) = content.items()
         name = f"{path}: {key}"
-        as_rows(name, values)
-        coding = plain_coding(values) if preprocessing is None else preprocessing.inputs
+        width = as_rows(name, values).shape[1]
+        coding = plain_coding(width) if preprocessing is None else preprocessing.inputs
         notes: list[str] = []
         return coding.encode(name, values, notes), tuple(notes)
     notes = list(content.notes)
     if preprocessing is None:
-        return plain_coding(content).encode(str(path), content, notes), tuple(notes)
+        return plain_coding(content.width).encode(str(path), content, notes), tuple(notes)
     column = preprocessing.target_column
     if isinstance(column, int) and content.names is None and content.width == preprocessing.inputs.width + 1:
         notes.append(f"{content.column_label(column)}, the target in training, is left out")

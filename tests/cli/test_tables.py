@@ -134,6 +134,22 @@ def test_a_network_without_preprocessing_takes_numbers_as_they_are(capsys, price
     assert list(map(int, printed)) == network.predict(x).tolist()
 
 
+def test_a_network_without_preprocessing_is_evaluated_on_numbers_as_they_are(capsys, prices):
+    """Labels too: a class that the table lacks does not move the others."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((30, 4)).astype(np.float32)
+    network = pn.ParticleNetwork([4, 5, 3], seed=0, backend="numpy")
+    network.save("plain.safetensors")
+    labels = np.where(np.arange(30) % 2, 2, 0)
+    np.savetxt("t.csv", np.column_stack([x * 1.0, labels]), delimiter=",", fmt="%.9g")
+    line = out(capsys, "evaluate", "plain.safetensors", "--data", "t.csv").splitlines()[-1]
+    want = network.evaluate(x, labels)
+    assert f"accuracy {100 * want['accuracy']:.2f} %" in line
+    assert f"loss {want['loss']:.4f}" in line
+    main(["train", *QUICK, "--data", "digits", "--scale", "none", "--output", "raw.safetensors"])
+    assert "inputs    as they are" in capsys.readouterr().out
+
+
 def test_damaged_preprocessing_is_refused(capsys, prices):
     from pn_gpu.data import load_digits
 
