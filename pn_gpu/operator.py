@@ -8,7 +8,6 @@ standard) and returns arrays of the same library on the same device.
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Protocol
 
 from array_api_compat import array_namespace
@@ -18,19 +17,14 @@ from pn_gpu.dispatch import (
     check_particles,
     check_shape,
     is_tensor,
-    is_traced,
-    outside_transforms,
-    readable,
     room_of,
 )
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.dense import dense_weight as _dense_weight
 from pn_gpu.kernels.potentials import Potential
-from pn_gpu.kernels.room import Array, Direct, How, Mehler, OperatorGradient, Particles
-from pn_gpu.kernels.staging import Planned, add_chooser
-from pn_gpu.planning.decision import FEWEST_WEIGHTS
-from pn_gpu.planning.plan import METHODS, Plan, check_method
-from pn_gpu.planning.recent import single_call_plan
+from pn_gpu.kernels.room import Array, OperatorGradient, Particles
+from pn_gpu.planning.calls import how_to_compute, how_when_staged
+from pn_gpu.planning.plan import METHODS, Plan
 
 __all__ = ["METHODS", "PullBack", "dense_weight", "particle_linear", "particle_linear_backward", "particle_linear_vjp"]
 
@@ -93,7 +87,7 @@ def particle_linear(
     particles = Particles(r_in, v_in, r_out, v_out)
     _check_forward(x, particles, bias)
     matrix = _as_matrix(x)
-    how = _staged_how(method, rtol, potential, matrix, particles)
+    how = how_when_staged(method, rtol, potential, matrix, particles)
     z, _ = room_of(x, how).forward(matrix, particles, bias, how)
     return _reshape(z, (*x.shape[:-1], r_out.shape[0]))
 
@@ -141,7 +135,7 @@ def particle_linear_vjp(
     particles = Particles(r_in, v_in, r_out, v_out)
     _check_forward(x, particles, bias)
     matrix = _as_matrix(x)
-    how = _how(method, rtol, potential, matrix, particles)
+    how = how_to_compute(method, rtol, potential, matrix, particles)
     room = room_of(x, how)
     z, residuals = room.forward(matrix, particles, bias, how, keep=True)
 
@@ -201,7 +195,7 @@ def particle_linear_backward(
     check_shape("x", x, (*x.shape[:-1], r_in.shape[0]), "[..., N]")
     check_shape("dz", dz, (*x.shape[:-1], r_out.shape[0]), "[..., M]")
     matrix = _as_matrix(x)
-    how = _how(method, rtol, potential, matrix, particles)
+    how = how_to_compute(method, rtol, potential, matrix, particles)
     gradient = room_of(x, how).backward(_as_matrix(dz), matrix, particles, how, need_dx, need_particles)
     return _with_shape(gradient, x.shape)
 
@@ -238,69 +232,6 @@ def _check_forward(x: Array, particles: Particles, bias: Array | None) -> None:
     check_shape("x", x, (*x.shape[:-1], particles.r_in.shape[0]), "[..., N]")
     if bias is not None:
         check_shape("bias", bias, (particles.r_out.shape[0],), "[M]")
-
-
-def _how(method: str | Plan, rtol: float, potential: str | Potential, x: Array, particles: Particles) -> How:
-    """How to compute the layer, the same for its forward and its backward."""
-    pairwise = potentials.get(potential)
-    if isinstance(method, Plan):
-        method.check_fits(pairwise, particles.r_in, particles.v_in, particles.r_out)
-        approximation = method.approximation
-        return Direct(pairwise) if approximation is None else Mehler(approximation)
-    check_method(method, rtol)
-    if method == "direct" or (method == "auto" and is_never_fast(particles, pairwise)):
-        return Direct(pairwise)
-    plain = readable(particles)
-    if plain is None:
-        return computed_whole(Direct(pairwise), particles)
-    return _planned(x.shape[0], plain, pairwise, method, float(rtol))
-
-
-def _planned(batch: int, particles: Particles, potential: Potential, method: str, rtol: float) -> How:
-    with outside_transforms():
-        approximation = single_call_plan(*particles, batch, potential, method, rtol).approximation
-    return Direct(potential) if approximation is None else Mehler(approximation)
-
-
-class _SingleCall:
-    """Plans calls of graphs that bring no plan."""
-
-    def choose(self, batch: int, particles: Particles, planned: Planned) -> How:
-        return _planned(batch, particles, potentials.get(planned.potential), planned.method, planned.rtol)
-
-
-_single_call = _SingleCall()
-SINGLE_CALL = add_chooser(_single_call)
-
-
-def _staged_how(
-    method: str | Plan, rtol: float, potential: str | Potential, x: Array, particles: Particles
-) -> How | Planned:
-    """`_how`, or where torch.compile traces, a call that is planned when its graph runs."""
-    if isinstance(method, Plan) or not is_traced(x):
-        return _how(method, rtol, potential, x, particles)
-    check_method(method, rtol)
-    pairwise = potentials.get(potential)
-    if method == "direct" or (method == "auto" and is_never_fast(particles, pairwise)):
-        return Direct(pairwise)
-    return Planned(SINGLE_CALL, pairwise.name, None, method, float(rtol))
-
-
-def computed_whole(how: Direct, particles: Particles) -> Direct:
-    """``how``, with a warning that a wide layer costs O(N M) where its particles cannot be read for a plan."""
-    if not (is_tensor(particles.r_in) and (particles.r_in.is_meta or is_traced(particles.r_in))):
-        num_in, num_out = particles.r_in.shape[0], particles.r_out.shape[0]
-        warnings.warn(
-            f"particle_linear: all {num_in} x {num_out} weights are computed, because the particles cannot be read for"
-            ' a plan here; pass a plan made before, or method="direct" to say that this is meant',
-            stacklevel=3,
-        )
-    return how
-
-
-def is_never_fast(particles: Particles, potential: Potential) -> bool:
-    """Whether "auto" means direct, found in a microsecond."""
-    return particles.r_in.shape[0] * particles.r_out.shape[0] <= FEWEST_WEIGHTS or potential.name != "gaussian"
 
 
 def _as_matrix(a: Array) -> Array:

@@ -17,10 +17,12 @@ from bench.compressed.particles import ParticleFamily
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
+        ParticleFamily(1, 2),
+        ParticleFamily(1, 4),
+        ParticleFamily(1, 8),
         ParticleFamily(2, 2),
-        ParticleFamily(3, 3),
         ParticleFamily(2, 4),
-        ParticleFamily(2, 6),
+        ParticleFamily(3, 3),
         LayerFamily("low rank", LowRankLinear),
         LayerFamily("FedPara", FedParaLinear),
         LayerFamily("hashed", HashedLinear),

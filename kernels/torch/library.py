@@ -11,7 +11,9 @@ gradients, dbias; so does a product with the Hessian: the parts of dz, of x and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -118,6 +120,18 @@ def how_of(name: str, settings: Sequence[Any]) -> How:
     return Mehler(unpack(compute.view(settings[0].cpu())))
 
 
+def _as_outermost() -> Any:
+    """Lets torch.func work in what an operator does, which the dispatcher calls below autograd and below torch.func."""
+    return torch._C._ForceDispatchKeyGuard(*_keys_of_a_new_thread())
+
+
+@cache
+def _keys_of_a_new_thread() -> tuple[Any, Any]:
+    with ThreadPoolExecutor(1) as pool:
+        included = pool.submit(torch._C._dispatch_tls_local_include_set).result()
+        return included, pool.submit(torch._C._dispatch_tls_local_exclude_set).result()
+
+
 def as_list(gradient: OperatorGradient, need_dx: bool, need_particles: bool, need_dbias: bool) -> list[Tensor]:
     """The gradients that were asked for, in order."""
     wanted = (need_dx, *[need_particles] * 4, need_dbias)
@@ -152,7 +166,8 @@ def _define(name: str, settings: str) -> None:
         (dz, x, *particles), (u_dz, u_x, *u_particles) = arguments[:6], arguments[6:12]
         directions = None if u_particles[0] is None else Particles(*u_particles)
         u, how = Direction(u_dz, u_x, directions), how_of(name, arguments[12:-2])
-        h = hessian_product(dz, x, Particles(*particles), u, how, *arguments[-2:])
+        with torch.no_grad(), _as_outermost():
+            h = hessian_product(dz, x, Particles(*particles), u, how, *arguments[-2:])
         return [part.contiguous() for part in (h.dz, h.x, *(h.particles or ())) if part is not None]
 
     def forward_fake(x: Tensor, *rest: Any) -> Tensor:

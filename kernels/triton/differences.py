@@ -10,7 +10,7 @@ before the sum). Chunks, slabs and determinism are those of `moments`.
 import triton
 import triton.language as tl
 
-from pn_gpu.kernels.triton.outer_product import outer_product
+from pn_gpu.kernels.triton.outer_product import outer_product, rows_from
 from pn_gpu.kernels.triton.weights import UNROLLED, dipole_products, load_components, squared_distances
 
 
@@ -43,8 +43,8 @@ def difference_kernel(
     dz_low,
     table_in,  # [n + d, N']
     table_out,  # [n + d, M']
-    sums_in,  # [out_chunks, n + d, N']
-    sums_out,  # [in_chunks, n + d, M']
+    sums_in,  # [out_chunks * batch_parts, n + d, N']
+    sums_out,  # [in_chunks * batch_parts, n + d, M']
     batch,
     size_in,
     size_out,
@@ -52,6 +52,8 @@ def difference_kernel(
     padded_out,
     tiles_in,  # tiles of a chunk
     tiles_out,
+    batch_parts,
+    rows_of_part,
     stride_x,
     stride_dz,
     stride_table,
@@ -67,10 +69,13 @@ def difference_kernel(
     BK: tl.constexpr,
 ):
     """Sums of a chunk of tiles [BI, BJ]; the positions in the tables are scaled, and so are the sums."""
-    i_in, i_out = tl.program_id(0), tl.program_id(1)
+    i_in, i_out, i_part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    x, x_low, dz, dz_low, batch = rows_from(
+        x, x_low, dz, dz_low, batch, stride_x, stride_dz, i_part * rows_of_part, rows_of_part
+    )
     o_in, o_out = tl.arange(0, BI), tl.arange(0, BJ)
-    sums_in += i_out.to(tl.int64) * (n + d) * padded_in
-    sums_out += i_in.to(tl.int64) * (n + d) * padded_out
+    sums_in += (i_out * batch_parts + i_part).to(tl.int64) * (n + d) * padded_in
+    sums_out += (i_in * batch_parts + i_part).to(tl.int64) * (n + d) * padded_out
     first_in, first_out = i_in * tiles_in * BI, i_out * tiles_out * BJ
     end_in = tl.minimum(first_in + tiles_in * BI, size_in)
     end_out = tl.minimum(first_out + tiles_out * BJ, size_out)

@@ -12,7 +12,8 @@ Tables and tiles enter the tensor cores as bfloat16: a table in two halves, high
 halves where ``SPLIT_TILE``. The rounding of a tile is the same factor in both sums of dr_i, so no digits are lost to
 their difference.
 
-Every program owns a chunk of input tiles times a chunk of output tiles. It writes the moments of its input particles
+Every program owns a chunk of input tiles times a chunk of output tiles, and where these are too few to fill the device
+a part of the batch (all is linear in G). It writes the moments of its input particles
 once, adds those of its output particles to an own slab, and a second kernel adds up the slabs in a fixed order: no
 atomics, so the same bits every time.
 """
@@ -21,7 +22,7 @@ import triton
 import triton.language as tl
 
 from pn_gpu.kernels.triton.factors import any_far, factor_products, load_factors
-from pn_gpu.kernels.triton.outer_product import outer_product
+from pn_gpu.kernels.triton.outer_product import outer_product, rows_from
 from pn_gpu.kernels.triton.weights import load_components, squared_distances
 
 
@@ -84,10 +85,10 @@ def moment_kernel(
     moments_out,  # the same at its output particles
     dipoles_in,  # [1, N' + M', WIDTH_V] bfloat16: [v] alone, with not MERGED
     dipoles_out,
-    sums_in,  # [chunks, out_chunks, N', WIDTH]
-    sums_out,  # [chunks, in_chunks, M', WIDTH]
-    dipole_sums_in,  # [chunks, out_chunks, N', WIDTH_V]
-    dipole_sums_out,  # [chunks, in_chunks, M', WIDTH_V]
+    sums_in,  # [chunks, out_chunks * batch_parts, N', WIDTH]
+    sums_out,  # [chunks, in_chunks * batch_parts, M', WIDTH]
+    dipole_sums_in,  # [chunks, out_chunks * batch_parts, N', WIDTH_V]
+    dipole_sums_out,  # [chunks, in_chunks * batch_parts, M', WIDTH_V]
     batch,
     size_in,
     size_out,
@@ -95,6 +96,8 @@ def moment_kernel(
     padded_out,
     tiles_in,  # tiles of a chunk
     tiles_out,
+    batch_parts,
+    rows_of_part,
     stride_x,
     stride_dz,
     stride_table,
@@ -119,13 +122,17 @@ def moment_kernel(
     if CHOOSES:  # noqa: SIM102
         if any_far(is_far, blocks) == FACTORED:
             return
-    i_in, i_out, i_chunk = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    i_in, i_out = tl.program_id(0), tl.program_id(1)
+    i_chunk, i_part = tl.program_id(2) // batch_parts, tl.program_id(2) % batch_parts
+    x, x_low, dz, dz_low, batch = rows_from(
+        x, x_low, dz, dz_low, batch, stride_x, stride_dz, i_part * rows_of_part, rows_of_part
+    )
     o_width, o_width_v = tl.arange(0, WIDTH), tl.arange(0, WIDTH_V)
     particles = padded_in + padded_out
     moments_in += i_chunk.to(tl.int64) * particles * WIDTH
     moments_out += i_chunk.to(tl.int64) * particles * WIDTH
-    slab_in = (i_chunk * tl.num_programs(1) + i_out).to(tl.int64) * padded_in
-    slab_out = (i_chunk * tl.num_programs(0) + i_in).to(tl.int64) * padded_out
+    slab_in = ((i_chunk * tl.num_programs(1) + i_out) * batch_parts + i_part).to(tl.int64) * padded_in
+    slab_out = ((i_chunk * tl.num_programs(0) + i_in) * batch_parts + i_part).to(tl.int64) * padded_out
     sums_in += slab_in * WIDTH
     sums_out += slab_out * WIDTH
     dipole_sums_in += slab_in * WIDTH_V

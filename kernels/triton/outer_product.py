@@ -5,6 +5,13 @@ import triton.language as tl
 
 
 @triton.jit
+def rows_from(x, x_low, dz, dz_low, batch, stride_x, stride_dz, first, count):
+    """The pointers at row ``first``, and how many of the rows from there on are there, ``count`` at most."""
+    offset_x, offset_dz = tl.cast(first, tl.int64) * stride_x, tl.cast(first, tl.int64) * stride_dz
+    return x + offset_x, x_low + offset_x, dz + offset_dz, dz_low + offset_dz, tl.minimum(batch - first, count)
+
+
+@triton.jit
 def outer_product(
     x, x_low, dz, dz_low, batch, rows_x, columns_dz, stride_x, stride_dz,
     ROWS_FAR_APART: tl.constexpr, SPLIT: tl.constexpr, PRECISION: tl.constexpr,

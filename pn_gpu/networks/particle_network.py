@@ -40,7 +40,9 @@ class ParticleNetwork(Network):
         Dimensions n of the positions.
     dipole_dim : int, optional
         Dimensions d of the dipoles; by default those of the positions. A particle has n + d parameters. Few dimensions
-        of the positions make wide layers fast, many of the dipoles make them accurate. 2 in the charge-phase model.
+        of the positions make wide layers fast, many of the dipoles make them accurate: measured on MNIST, (n, d) =
+        (2, 4) is better than (3, 3), at as many parameters, and (1, 8) is best for wide layers by accuracy and by time.
+        2 in the charge-phase model.
     initialisation : {"scaled", "paper"}, default "scaled"
         Positions from N(0, 0.5^2) and dipoles of random directions in either case. paper: dipoles of unit length, under
         which activations grow with the width and with every layer. scaled: dipoles of the length, one for each node

@@ -29,8 +29,8 @@ from pn_gpu.nn.particles import Particles, fill, keep_float32, parameter_dtype
 from pn_gpu.nn.start import scaled_lengths
 from pn_gpu.nn.tracing import trace_layer
 from pn_gpu.nn.weight import ComputedWeight
-from pn_gpu.operator import computed_whole, is_never_fast
 from pn_gpu.planning import MethodPlanner
+from pn_gpu.planning.calls import computed_whole, is_never_fast
 
 if TYPE_CHECKING:
     from pn_gpu.nn.parallel import TensorParallel
@@ -174,7 +174,7 @@ class ParticleLinear(nn.Module):
 
         For plots, tests and code that looks into an ``nn.Linear``: it takes the O(N M) time and memory that the layer
         saves, and so does ``hasattr(layer, "weight")``. It is differentiable once where gradients are recorded;
-        writing to it is an error.
+        writing to it is an error. Where processes share the particles out (FSDP2, tensor parallelism) all have to ask.
         """
         weight = dense_weight(*map(_gathered, self._operands()), self.potential).T
         return weight if torch.compiler.is_compiling() else weight.as_subclass(ComputedWeight)

@@ -158,7 +158,8 @@ def test_memory(capsys):
     assert main(["memory", "--sizes", "1000000,1000000", "--dim", "2", "--model", "charge-phase", "--unshared"]) == 0
     assert "4 TB" in capsys.readouterr().out
     assert main(["memory", "--sizes", "784,512,10", "--dim", "1", "--dipole-dim", "8"]) == 0
-    assert "n = 1, d = 8" in (out := capsys.readouterr().out)
+    out = capsys.readouterr().out
+    assert "n = 1, d = 8" in out
     assert "12,276" in out  # 9 * 784 + 10 * 522
     assert "--sizes: got '784'" in fails(capsys, "memory", "--sizes", "784")
     assert "--sizes: got 'a,b'" in fails(capsys, "memory", "--sizes", "a,b")

@@ -23,7 +23,7 @@ from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 from torch.distributed.tensor import DTensor, Replicate, Shard
 from torch.distributed.tensor.parallel import parallelize_module
 
-from pn_gpu.nn import ColwiseParticleParallel, ParticleMLP, Particles, RowwiseParticleParallel
+from pn_gpu.nn import ColwiseParticleParallel, ParticleLinear, ParticleMLP, Particles, RowwiseParticleParallel
 
 # The hidden node set does not split evenly over two processes.
 SIZES, BATCH, STEPS, LEARNING_RATE = (24, 17, 5), 12, 2, 0.1
@@ -36,6 +36,15 @@ def make_model(seed: int = 0, share_particles: bool = True) -> ParticleMLP:
 
 def make_batch() -> Tensor:
     return torch.randn(BATCH, SIZES[0], generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def make_wide_layer(method: str) -> ParticleLinear:
+    generator = torch.Generator().manual_seed(0)
+    return ParticleLinear(1200, 1001, dim=2, method=method, generator=generator, dtype=torch.float64)
+
+
+def make_wide_batch() -> Tensor:
+    return torch.randn(8, 1200, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
 def make_optimizer(model: nn.Module) -> torch.optim.Optimizer:
@@ -107,6 +116,7 @@ def run(way: str, mesh: DeviceMesh, checkpoint: Path) -> dict[str, Any]:
     if way == "fully_shard by node set":
         weights, state = get_state_dict(model, optimizer)
         dcp.save({"model": weights, "optimizer": state}, checkpoint_id=checkpoint)
+    dense = None if isinstance(model, FullyShardedDataParallel) else model.to_dense()(x).detach()
     weights = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))
     if isinstance(model, FullyShardedDataParallel):
         with FullyShardedDataParallel.summon_full_params(model, with_grads=True):
@@ -115,7 +125,14 @@ def run(way: str, mesh: DeviceMesh, checkpoint: Path) -> dict[str, Any]:
         gradients = [whole(p.grad) for p in model.parameters()]
     if not own_rows:
         z = whole(z)
-    return {"z": z, "gradients": gradients, "weights": [t.detach().clone() for t in weights.values()]}
+    return {"z": z, "gradients": gradients, "weights": [t.detach().clone() for t in weights.values()], "dense": dense}
+
+
+def run_mehler(mesh: DeviceMesh) -> dict[str, Any]:
+    """z of a wide layer by columns, each process with a plan for its own part."""
+    layer = parallelize_module(make_wide_layer("mehler"), mesh, ColwiseParticleParallel(output_layouts=Replicate()))
+    z = layer(make_wide_batch()).detach()
+    return {"z": z, "method": layer.planner.current.method, "sizes": layer.planner.current.sizes}
 
 
 def whole(t: Tensor) -> Tensor:
@@ -129,6 +146,7 @@ def main(rank: int, world_size: int, store: str, output: str) -> None:
     )
     mesh = init_device_mesh("cpu", (world_size,))
     results = {way: run(way, mesh, Path(output).with_suffix("")) for way in WAYS}
+    results["mehler"] = run_mehler(mesh)
     if rank == 0:
         torch.save(results, output)
     dist.barrier()

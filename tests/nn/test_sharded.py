@@ -40,8 +40,18 @@ def test_two_processes_are_one(way, folder):
     torch.testing.assert_close(got["z"], z.tensor_split(2)[0] if own_rows else z, **tolerance)
     for a, b in zip(got["gradients"], model.parameters(), strict=True):
         torch.testing.assert_close(a, b.grad, **tolerance)
+    if got["dense"] is not None:
+        torch.testing.assert_close(got["dense"], model.to_dense()(x).detach(), **tolerance)
     for a, b in zip(got["weights"], model.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, **tolerance)
+
+
+def test_every_process_plans_its_part(folder):
+    got = torch.load(folder / "result.pt")["mehler"]
+    assert got["method"] == "mehler"
+    assert got["sizes"] == (1200, 501, 2, 2)
+    want = sharded_worker.make_wide_layer("direct")(sharded_worker.make_wide_batch()).detach()
+    assert 0 < float((got["z"] - want).norm() / want.norm()) < 3e-3
 
 
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")

@@ -108,7 +108,7 @@ def launched(configuration: Configuration, call: Callable[..., Any], kernel: str
 
 
 @lru_cache
-def compiled_product(configuration: Configuration, factored: bool = False) -> tuple[Launch, Compiled]:
+def compiled_product(configuration: Configuration, factored: bool) -> tuple[Launch, Compiled]:
     def call(x: Any, particles: Particles, function: Any, precision: str | None) -> None:
         launch.forward(x, particles, torch.empty(SIZE), Direct(function, precision))
 
@@ -192,3 +192,43 @@ def test_particle_gradient(configuration: Configuration, factored: bool) -> None
     assert not re.search(r"\b(atom|red)\.", compiled.ptx)
     # The slabs are all that is written in the loop: WIDTH numbers for each output particle of a tile, not a pair.
     assert loop.count("STG") * compiled.threads <= pairs / 4
+
+
+# What the lists above leave out of the tiles in use on Hopper.
+OTHER_PRODUCTS = [
+    *(Configuration(90, "bfloat16", batch, 3, 0) for batch in (32, 64)),
+    *(Configuration(90, "float32", batch, 3, 0, input_precision=p) for batch in (16, 64) for p in ("tf32", "bf16x3")),
+    *(Configuration(90, "bfloat16", batch, 6, 0) for batch in (16, 128)),
+    *(Configuration(90, "float32", batch, 4, 0, input_precision=p) for batch in (16, 64) for p in ("tf32", "bf16x3")),
+]
+OTHER_GRADIENTS = [
+    Configuration(90, "float16", 128, 3, 0, potential="lorentzian"),
+    Configuration(90, "float32", 128, 3, 0, potential="lorentzian", input_precision="bf16x3"),
+    *(Configuration(90, "bfloat16", 128, 5, 0, potential=potential) for potential in ("gaussian", "lorentzian")),
+]
+
+
+@pytest.mark.parametrize("configuration", [*OTHER_PRODUCTS, *OTHER_GRADIENTS], ids=name_of)
+def test_nothing_spills_and_no_products_wait_for_each_other(configuration: Configuration) -> None:
+    compile_one = compiled_gradient if configuration in OTHER_GRADIENTS else compiled_product
+    _, compiled = compile_one(configuration, False)
+    check_registers(compiled)
+    assert compiled.serialised_products() == []
+
+
+def test_every_tile_of_hopper_is_among_the_compiled() -> None:
+    seen = [compiled_product(c, True)[0] for c in FACTORED_PRODUCTS if c.capability == 90]
+    seen += [compiled_product(c, False)[0] for c in (*PRODUCTS, *OTHER_PRODUCTS) if c.capability == 90]
+    used = {(launch.arguments["FACTORED"], tile_of(launch, tiles.ProductTile)) for launch in seen}
+    by_arithmetic = (tiles.PRODUCT_TILES["hopper"], tiles.MANY_COMPONENTS_PRODUCT_TILES["hopper"])
+    on_tensor_cores = ("16-bit", "halves", "tf32")
+    wanted = {(False, tile) for table in by_arithmetic for name in on_tensor_cores for tile in table[name]}
+    wanted |= {(True, tile) for tile in tiles.FACTORED_PRODUCT_TILES["hopper"]}
+    assert wanted <= used
+    gradients = [compiled_gradient(c, False)[0] for c in (*GRADIENTS, *OTHER_GRADIENTS) if c.capability == 90]
+    used_by_gradients = {tile_of(launch, tiles.GradientTile) for launch in gradients}
+    assert {*tiles.GRADIENT_TILES["hopper"].values(), tiles.WIDE_TABLE_TILE, tiles.DIFFERENCE_TILE} <= used_by_gradients
+
+
+def tile_of(launch: Launch, kind: Any) -> Any:
+    return kind(*({**launch.arguments, **launch.options}[name] for name in kind._fields))
