@@ -15,12 +15,11 @@ from array_api_compat import array_namespace
 from pn_gpu.dispatch import can_read, check_arrays, check_particles, check_shape, is_tensor, room_of
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.dense import dense_weight as _dense_weight
-from pn_gpu.kernels.mehler.expansion import Approximation
 from pn_gpu.kernels.potentials import Potential
-from pn_gpu.kernels.room import Array, Direct, How, Mehler, OperatorGradient, Particles
+from pn_gpu.kernels.room import Array, Direct, How, OperatorGradient, Particles
 from pn_gpu.planning.decision import FEWEST_WEIGHTS
 from pn_gpu.planning.plan import METHODS, Plan, check_method
-from pn_gpu.planning.recent import single_call_plan
+from pn_gpu.planning.recent import recent_plan
 
 __all__ = ["METHODS", "PullBack", "dense_weight", "particle_linear", "particle_linear_backward", "particle_linear_vjp"]
 
@@ -62,11 +61,14 @@ def particle_linear(
         "direct" computes every weight, exact to the dtype; on the CPU a Gaussian below the root of the smallest
         normal number (1e-19 in float32) is 0. "mehler" approximates W to ``rtol`` in O(N + M), for the Gaussian
         only; where that takes more work than W has weights it falls back to direct. "auto" takes
-        "mehler" where it is predicted to be at least 1.5 times as fast. A plan made by `plan` or a
-        `MethodPlanner` is used as it is and spares the time of planning.
+        "mehler" where it is predicted to be at least 1.5 times as fast, planning included: calls with layers of one
+        shape share their plans, and are direct until they have earned the search. A plan made by `plan` or a
+        `MethodPlanner` spares the time of planning; it is used as long as it holds for the particles (`Plan.covers`),
+        then the call plans as the plan was asked for.
     rtol : float, default 1e-3
         Tolerance of |dW|_F / |W|_F of an approximate method, 0 <= rtol <= 1; 0 means direct. So |dz| is about
-        rtol |z|, and likewise dx; gradients of dipoles may err twice, those of positions 2.5 to 6 times as much.
+        rtol |z|, and likewise dx; gradients of dipoles may err twice, those of positions 2.5 to 6 times as much. In
+        use of a plan for particles on the move it may be twice that, and more where z cancels (see `Plan`).
 
     Returns
     -------
@@ -191,7 +193,7 @@ def particle_linear_backward(
     check_shape("x", x, (*x.shape[:-1], r_in.shape[0]), "[..., N]")
     check_shape("dz", dz, (*x.shape[:-1], r_out.shape[0]), "[..., M]")
     matrix = _as_matrix(x)
-    how = _how(method, rtol, potential, matrix, particles)
+    how = _how(method, rtol, potential, matrix, particles, is_backward=True)
     gradient = room_of(x, how).backward(_as_matrix(dz), matrix, particles, how, need_dx, need_particles)
     return _with_shape(gradient, x.shape)
 
@@ -230,29 +232,34 @@ def _check_forward(x: Array, particles: Particles, bias: Array | None) -> None:
         check_shape("bias", bias, (particles.r_out.shape[0],), "[M]")
 
 
-def _how(method: str | Plan, rtol: float, potential: str | Potential, x: Array, particles: Particles) -> How:
-    """How to compute the layer, the same for its forward and its backward."""
+def _how(
+    method: str | Plan | How,
+    rtol: float,
+    potential: str | Potential,
+    x: Array,
+    particles: Particles,
+    is_backward: bool = False,
+) -> How:
+    """How to compute the layer, the same for its forward and its backward; a `How` is a planner's, of this call."""
+    if isinstance(method, How):
+        return method
     pairwise = potentials.get(potential)
     if isinstance(method, Plan):
         method.check_fits(pairwise, particles.r_in, particles.v_in, particles.r_out)
-        approximation = method.approximation
-    else:
-        check_method(method, rtol)
-        approximation = _approximation(method, float(rtol), pairwise, x, particles)
-    return Direct(pairwise) if approximation is None else Mehler(approximation)
-
-
-def _approximation(
-    method: str, rtol: float, potential: Potential, x: Array, particles: Particles
-) -> Approximation | None:
-    """The approximation of a call that brings no plan; None for every weight."""
-    if method == "direct" or (method == "auto" and is_never_fast(particles, potential)):
-        return None
+        if not can_read(x, *particles) or method.covers(_detached(particles)):
+            return method.how(pairwise)
+        method, rtol = method.requested, method.rtol  # the particles are no longer those it was made for
+    check_method(method, rtol)
+    if method == "direct" or (method == "auto" and is_never_fast(particles, pairwise)):
+        return Direct(pairwise)
     if method == "auto" and not can_read(x, *particles):
-        return None
-    if is_tensor(x):
-        particles = Particles(*(a.detach() for a in particles))
-    return single_call_plan(*particles, x.shape[0], potential, method, rtol).approximation
+        return Direct(pairwise)
+    return recent_plan(_detached(particles), x.shape[0], pairwise, method, float(rtol), is_backward).how(pairwise)
+
+
+def _detached(particles: Particles) -> Particles:
+    """The particles, out of reach of autograd."""
+    return Particles(*(a.detach() for a in particles)) if is_tensor(particles.r_in) else particles
 
 
 def is_never_fast(particles: Particles, potential: Potential) -> bool:
