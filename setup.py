@@ -9,4 +9,5 @@ folders = find_namespace_packages(include=["pn_gpu", "pn_gpu.*", "kernels", "ker
 setup(
     packages=[f"pn_gpu.{name}" if name.split(".")[0] == "kernels" else name for name in folders],
     package_dir={"pn_gpu.kernels": "kernels"},
+    py_modules=["pn_gpu_command"],
 )

@@ -1,7 +1,7 @@
 """Whether the sdist and the wheels hold what they should: check_dist.py SOURCE SDIST WHEEL...
 
-Every file below pn_gpu/ and kernels/ belongs in every wheel, and nothing else does but the metadata. The
-sdist must hold the tests too.
+Every file below pn_gpu/ and kernels/, and pn_gpu_command.py, belongs in every wheel, and nothing else does but the
+metadata. The sdist must hold the tests too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from pathlib import Path
 
 def expected_in_wheel(source: Path) -> dict[str, bytes]:
     """Content of every file of the package, by its path after installation."""
-    files = {}
+    command = "pn_gpu_command.py"
+    files = {command: (source / command).read_bytes()}
     for folder, installed in (("pn_gpu", "pn_gpu"), ("kernels", "pn_gpu/kernels")):
         for path in (source / folder).rglob("*"):
             if path.is_file():

@@ -14,7 +14,12 @@ BENCHMARKS = {
     "mnist": "time of an epoch beside torch, and test accuracy",
     "wide": "wide layers by the Mehler method beside dense products",
     "auto": "method=auto beside direct, whatever it chooses",
+    "train_wide": "wide networks trained to the end beside a dense MLP: time, accuracy, memory",
+    "tables": "small tables: the defaults of pn-gpu train beside scikit-learn's perceptron",
+    "initialisation": "initial loss and accuracy after a few epochs, by topology and start",
     "table1": "the paper's Table 1: accuracy by topology, dimension and recipe",
+    "equal_parameters": "accuracy of particle networks and of other ways to save parameters, at equal numbers",
+    "ratings": "rating prediction on MovieLens-100K: an autoencoder of particles beside its dense twin",
     "gpu": "particle layers beside dense ones on a GPU: times, memory, roofline",
     "cupy": "the CuPy kernels beside cuBLAS on a stored W",
 }
@@ -30,7 +35,7 @@ Run on an otherwise idle machine. `python -m bench NAME --help` lists the option
 
 def main() -> int:
     """Parse the command line and run one benchmark; only its own libraries are imported."""
-    names = "\n".join(f"  {name:<10}{text}" for name, text in BENCHMARKS.items())
+    names = "\n".join(f"  {name:<15}{text}" for name, text in BENCHMARKS.items())
     chooser = argparse.ArgumentParser(
         prog="python -m bench",
         description=DESCRIPTION.format(names=names),

@@ -24,13 +24,15 @@ from torch import nn
 import pn_gpu as pn
 from bench.gpu_cases import DTYPES, PRECISIONS, Case, Contender, contenders, is_compiled
 from bench.gpu_environment import describe
-from bench.gpu_report import OK, Row, table, write_csv, write_plots
+from bench.gpu_report import OK, Row, read_csv, table, write_csv, write_plots
 from bench.gpu_roofline import Roofline, measure
 from bench.gpu_timing import MEGABYTE, Stopwatch, interleaved, peak_memory
 from pn_gpu.nn import ParticleLinear
 
 PHASES = ("forward", "backward", "step")
 LARGEST_CHECKED = 1024
+CSV = "gpu_times.csv"
+SECONDS_BETWEEN_PLOTS = 30
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtypes", nargs="+", choices=list(DTYPES), default=list(DTYPES))
     parser.add_argument("--no-compile", action="store_true", help="leave out the contenders under torch.compile")
     parser.add_argument("--seconds", type=float, default=None, help="about this long per measurement (default: 0.03)")
+    parser.add_argument(
+        "--resume", action="store_true", help="leave out the cases that gpu_times.csv of --output holds"
+    )
     parser.add_argument("--time-budget", type=float, default=330, help="begin no case after so many seconds")
     output = Path(os.environ.get("OUT", "bench/results/gpu"))
     parser.add_argument("--output", type=Path, default=output, help="folder (default: $OUT, else bench/results/gpu)")
@@ -60,28 +65,56 @@ def run(args: argparse.Namespace) -> int:
     print(describe(device), flush=True)
     roofline = measure(device, args.dtypes, 0.2, small=args.dry_run)
     print(f"Peaks measured here: {roofline}\n", flush=True)
-    rows: list[Row] = []
+    report = Report(args.output, [describe(device), f"Peaks measured: {roofline}"], args.dry_run, args.resume)
     # The largest layers come first: what does not fit the budget is the rest.
-    for dtype in sorted(args.dtypes, key=["bf16", "tf32", "fp32"].index):
+    for dtype in sorted(args.dtypes, key=["bf16", "fp32", "tf32"].index):
         for size in sorted(sizes, reverse=True):
             for batch in batches:
                 case = Case(size, batch, dtype)
+                if report.has(case):
+                    continue
                 entrants = list(contenders(case, args.dims, compiled=not (args.no_compile or args.dry_run)))
                 if time.monotonic() > deadline:
-                    rows += _left_out(case, entrants, f"left out: the time budget of {args.time_budget:g} s was spent")
+                    spent = f"left out: the time budget of {args.time_budget:g} s was spent"
+                    report.add(_left_out(case, entrants, spent))
                     continue
-                rows += Measurement(case, device, roofline, seconds).of(entrants)
-                _progress(case, rows)
-                write_csv(rows, args.output / "gpu_times.csv")
-    write_csv(rows, args.output / "gpu_times.csv")
-    dry = "A dry run of tiny layers: its times mean nothing.\n\n" if args.dry_run else ""
-    report = [describe(device), f"Peaks measured: {roofline}", dry + table(rows), write_plots(rows, args.output)]
-    text = "\n\n".join(part for part in report if part)
-    (args.output / "gpu_table.txt").write_text(text + "\n")
-    print(dry + table(rows))
-    failures = [row for row in rows if row.failed]
-    print(f"\n{len(rows)} measurements, {len(failures)} failed; see {args.output}")
-    return 1 if failures or not any(row.status == OK for row in rows) else 0
+                report.add(Measurement(case, device, roofline, seconds).of(entrants))
+                _progress(case, report.rows)
+    report.write(plots=True)
+    print(table(report.rows))
+    failures = [row for row in report.rows if row.failed]
+    print(f"\n{len(report.rows)} measurements, {len(failures)} failed; see {args.output}")
+    return 1 if failures or not any(row.status == OK for row in report.rows) else 0
+
+
+class Report:
+    """The files of a run, whole after every case; plots, which take a second or two, now and then and at the end."""
+
+    def __init__(self, folder: Path, heading: list[str], is_dry: bool, resume: bool) -> None:
+        self.folder, self.heading = folder, heading
+        if is_dry:
+            self.heading = [*heading, "A dry run of tiny layers: its times mean nothing."]
+        rows = read_csv(folder / CSV) if resume else []
+        # What an earlier run had no time for is measured now.
+        self.rows = [row for row in rows if not row.status.startswith("left out")]
+        self._last_plots = time.monotonic()
+
+    def has(self, case: Case) -> bool:
+        """Whether the case is there already."""
+        return any((row.size, row.batch, row.dtype) == (case.size, case.batch, case.dtype) for row in self.rows)
+
+    def add(self, rows: list[Row]) -> None:
+        self.rows += rows
+        self.write(plots=time.monotonic() - self._last_plots > SECONDS_BETWEEN_PLOTS)
+
+    def write(self, plots: bool) -> None:
+        write_csv(self.rows, self.folder / CSV)
+        no_plots = ""
+        if plots:
+            no_plots = write_plots(self.rows, self.folder)
+            self._last_plots = time.monotonic()
+        parts = [*self.heading, table(self.rows), no_plots]
+        (self.folder / "gpu_table.txt").write_text("\n\n".join(part for part in parts if part) + "\n")
 
 
 def _device(args: argparse.Namespace) -> torch.device:
@@ -99,7 +132,7 @@ class Measurement:
 
     def __init__(self, case: Case, device: torch.device, roofline: Roofline, seconds: float) -> None:
         self.case, self.device, self.roofline, self.seconds = case, device, roofline, seconds
-        self.stopwatch = Stopwatch(device)
+        self.stopwatch = Stopwatch.of(device)
         self.x, self.dz = case.inputs(device)
 
     def of(self, entrants: list[Contender]) -> list[Row]:
@@ -145,7 +178,7 @@ class Measurement:
             return rows
         linear = times.get("linear")
         for label, row in by_label.items():
-            row.median_us, row.low_us, row.high_us, row.rounds = times[label]
+            row.median_us, row.low_us, row.high_us, row.rounds, row.host_us, row.queued = times[label]
             row.speed_to_linear = linear.median / row.median_us if linear else None
             stored = row.contender.startswith(("linear", "materialised"))
             if row.contender == "particles auto":

@@ -9,7 +9,7 @@ import subprocess
 
 import torch
 
-PACKAGES = ("torch", "triton", "numpy", "cupy-cuda12x", "cupy-cuda13x", "pykeops", "matplotlib")
+PACKAGES = ("torch", "triton", "numpy", "cupy-cuda12x", "cupy-cuda13x", "pytest-xdist", "pykeops", "matplotlib")
 
 
 def describe(device: torch.device | None = None) -> str:

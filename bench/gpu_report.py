@@ -27,6 +27,10 @@ class Row:
     low_us: float | None = None
     high_us: float | None = None
     rounds: int | None = None
+    # Until an eager call came back: what its launches take in Python.
+    host_us: float | None = None
+    # Whether the device never waited for the host; else the median counts such waits too.
+    queued: bool | None = None
     # Time of nn.Linear over the time of this, in the same rounds: above 1 is faster.
     speed_to_linear: float | None = None
     roofline_fraction: float | None = None
@@ -44,10 +48,32 @@ class Row:
 
 
 def write_csv(rows: Iterable[Row], path: Path) -> None:
-    with path.open("w", newline="") as file:
+    """The rows, or what was there before if it cannot be written."""
+    new = path.with_suffix(".new")
+    with new.open("w", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Row)])
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
+    new.replace(path)
+
+
+def read_csv(path: Path) -> list[Row]:
+    """The rows that `write_csv` wrote; none where there is no such file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [
+            Row(**{field.name: _parsed(line[field.name], field.type) for field in fields(Row)})
+            for line in csv.DictReader(file)
+        ]
+
+
+def _parsed(text: str, kind: Any) -> Any:
+    if text == "" and "None" in kind:
+        return None
+    if kind.startswith("bool"):
+        return text == "True"
+    return {"int": int, "float": float}.get(kind.partition(" ")[0], str)(text)
 
 
 def table(rows: list[Row]) -> str:
@@ -55,8 +81,13 @@ def table(rows: list[Row]) -> str:
     blocks = []
     for dtype, phase in dict.fromkeys((row.dtype, row.phase) for row in rows):
         chosen = [row for row in rows if (row.dtype, row.phase) == (dtype, phase)]
-        blocks.append(f"{dtype} {phase}: median us (times as fast as nn.Linear; % of roofline; peak MB)")
+        meaning = "median us on the device (times as fast as nn.Linear; % of roofline; peak MB; us on the host)"
+        blocks.append(f"{dtype} {phase}: {meaning}")
         blocks.append(_block(chosen))
+    if any(row.queued is False for row in rows):
+        blocks.append(
+            "* the device waited for the host: the call itself waits for results, or takes too long to enqueue"
+        )
     left_out = sorted({f"{row.dtype} N={row.size} B={row.batch} {row.label}: {row.status}" for row in _left_out(rows)})
     if left_out:
         blocks.append("Not measured:\n" + "\n".join(f"  {line}" for line in left_out))
@@ -83,7 +114,9 @@ def _cell(row: Row) -> str:
     parts = [f"{row.speed_to_linear:.2f}x" if row.speed_to_linear else ""]
     parts += [f"{100 * row.roofline_fraction:.0f}%" if row.roofline_fraction else ""]
     parts += [f"{row.peak_mb:.0f}MB" if row.peak_mb is not None else ""]
-    return f"{row.median_us:.1f} ({' '.join(p for p in parts if p)})"
+    parts += [f"host {row.host_us:.0f}" if row.host_us is not None else ""]
+    unqueued = "*" if row.queued is False else ""
+    return f"{row.median_us:.1f}{unqueued} ({' '.join(p for p in parts if p)})"
 
 
 def write_plots(rows: list[Row], folder: Path) -> str:

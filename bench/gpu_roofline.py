@@ -40,7 +40,7 @@ class Roofline(NamedTuple):
 
 def measure(device: torch.device, dtypes: list[str], seconds: float, small: bool) -> Roofline:
     """Peaks from a large square product in every dtype and a copy of a large buffer."""
-    stopwatch = Stopwatch(device)
+    stopwatch = Stopwatch.of(device)
     size = 256 if small else 8192
     flops = {}
     for name in dtypes:

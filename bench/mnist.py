@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accuracy", action="store_true", help="train to the end and test")
     parser.add_argument("--hidden", type=int, help="hidden nodes (default: 128 to time, 64 to train)")
     parser.add_argument("--dim", type=int, default=3, help="dimensions n (default: 3)")
+    parser.add_argument("--dipole-dim", type=int, help="dimensions d of the dipoles to train with (default: n)")
     parser.add_argument("--epochs", type=int, help="default: 5 to time, 50 to train")
     parser.add_argument("--recipe", choices=list(RECIPES), default="modern", help="default: modern")
     parser.add_argument("--method", default="auto", help="auto (default), direct or mehler")
@@ -100,7 +101,14 @@ def _train(data: Dataset, options: argparse.Namespace) -> None:
     for seed in range(options.seeds):
         recipe = get_recipe(options.recipe, options.lr)
         network = pn.ParticleNetwork(
-            sizes, dim=options.dim, activation=recipe.activation, method=options.method, seed=seed, backend="numpy"
+            sizes,
+            dim=options.dim,
+            dipole_dim=options.dipole_dim,
+            activation=recipe.activation,
+            initialisation=recipe.initialisation,
+            method=options.method,
+            seed=seed,
+            backend="numpy",
         )
         history = network.fit(
             data.x_train, data.y_train, epochs=epochs, batch_size=100, seed=seed, **recipe.fit_options
@@ -108,7 +116,8 @@ def _train(data: Dataset, options: argparse.Namespace) -> None:
         train, test = (network.evaluate(*part) for part in ((data.x_train, data.y_train), (data.x_test, data.y_test)))
         accuracies.append(test["accuracy"])
         print(
-            f"MNIST {'-'.join(map(str, sizes))}, n = {options.dim}, {options.recipe}, {epochs} epochs, seed {seed}:"
+            f"MNIST {'-'.join(map(str, sizes))}, n = {network.dim}, d = {network.dipole_dim},"
+            f" {options.recipe}, {epochs} epochs, seed {seed}:"
             f" train {100 * train['accuracy']:.2f} %, test {100 * test['accuracy']:.2f} %,"
             f" {statistics.median(history['seconds']):.2f} s an epoch",
             flush=True,

@@ -1,9 +1,22 @@
 #!/usr/bin/env bash
-# Everything that only a CUDA GPU can tell, in under 10 minutes:  bench/on_gpu.sh
+# Everything that only a CUDA GPU can tell, the most precious first, in under 9 minutes:
 #
-# Versions, the tests that need a GPU, compute-sanitizer on a small case, then times, memory and plots beside dense
-# layers. All files go to ${OUT:-bench/results/gpu}. Every part may fail by itself: the summary says which did, and the
-# exit code is then 1. bench/on_gpu.sh --dry-run goes through the motions on tiny layers, without a GPU if need be.
+#     bench/on_gpu.sh                     with what is installed
+#     WHEELS=wheels bench/on_gpu.sh       on a machine without network
+#     bench/on_gpu.sh --dry-run           the same path on tiny layers, without a GPU if need be
+#
+# The machine needs Python 3.10 or newer with torch, Triton, NumPy, pytest and hypothesis; CuPy for its part; and what
+# pn_gpu itself needs: array-api-compat, safetensors, threadpoolctl, tqdm. Where those cannot be fetched, carry wheels,
+# made on any machine for the Python and the system of that one:
+#
+#     pip download -d wheels --no-deps --only-binary=:all: --python-version 3.12 --platform manylinux2014_x86_64 \
+#         array-api-compat safetensors threadpoolctl tqdm pytest-xdist execnet
+#
+# With pytest-xdist the tests run side by side. Kernels compiled elsewhere are not worth carrying: Triton finds them by
+# a hash of its own library, and that differs from Python version to Python version.
+#
+# Files go to ${OUT:-bench/results/gpu}, eight at most, each written as its results come: what a killed part had found
+# is there. Every part may fail by itself: the summary says which did, and the exit code is then 1.
 
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -15,20 +28,22 @@ OUT=$(cd "$OUT" && pwd)
 summary=$OUT/summary.txt log=$OUT/log.txt
 : >"$summary"
 : >"$log"
+rm -f "$OUT/gpu_times.csv"
 failures=0
 
-# Seconds that each part may take; together under ten minutes.
-tests_limit=200 sanitizer_limit=45 times_limit=230 time_budget=185
+# Seconds that each part may take, in their order.
+environment_limit=10 small_case_limit=60 tests_limit=150 bf16_limit=80 fp32_limit=60 cupy_limit=40 rest_limit=60
+overhead_limit=15 sanitizer_limit=30
 
 note() { # what came of a part
     printf '%-14s %s\n' "$1" "$2" | tee -a "$summary"
 }
 
 part() { # part NAME SECONDS COMMAND...: run with a limit, append to the log, go on whatever comes
-    local name=$1 limit=$2 start=$SECONDS status
+    local name=$1 limit=$(($2 * patience)) start=$SECONDS status
     shift 2
     echo "== $name" | tee -a "$log"
-    timeout --kill-after=10 "$limit" "$@" 2>&1 | tee -a "$log"
+    timeout --kill-after=1 "$limit" "$@" 2>&1 | tee -a "$log"
     status=${PIPESTATUS[0]}
     if ((status == 0)); then
         note "$name" "ok, $((SECONDS - start)) s"
@@ -42,53 +57,61 @@ part() { # part NAME SECONDS COMMAND...: run with a limit, append to the log, go
     fi
 }
 
-find_sanitizer() {
-    command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null
+times() { # times NAME SECONDS OPTIONS...: of what gpu_times.csv does not hold yet
+    local name=$1 limit=$2
+    shift 2
+    part "$name" "$limit" "$python" -m bench.gpu --output "$OUT" --resume --time-budget $((limit - 20)) "$@"
 }
 
-device=cuda small_case=() dry=()
+device=cuda patience=1 dry=() large=(--sizes 4096 16384 --batches 16 128 1024 --no-compile)
 case ${1:-} in
     "") ;;
     --dry-run)
         "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || device=cpu
-        dry=(--dry-run) small_case=(--device "$device")
+        # Nobody waits for a GPU then, and the machine may be slow.
+        patience=20 dry=(--dry-run) large=(--dry-run)
         ;;
     *)
-        echo "usage: [OUT=folder] [PYTHON=python] bench/on_gpu.sh [--dry-run]" >&2
+        echo "usage: [OUT=folder] [PYTHON=python] [WHEELS=folder] bench/on_gpu.sh [--dry-run]" >&2
         exit 2
         ;;
 esac
-
-part versions 20 "$python" -m bench.gpu_environment
-
-if ((${#dry[@]})); then
-    part tests "$tests_limit" "$python" -m pytest tests/nn -m gpu -q -p no:cacheprovider
-else
-    part tests "$tests_limit" "$python" -m pytest tests -m gpu -q -p no:cacheprovider
+if [[ -n ${WHEELS:-} ]]; then
+    "$python" -m pip install --quiet --no-index --no-deps "$WHEELS"/*.whl 2>&1 | tee -a "$log"
 fi
 
-if sanitizer=$(find_sanitizer) && [[ $device == cuda ]]; then
-    PYTORCH_NO_CUDA_MEMORY_CACHING=1 part sanitizer "$sanitizer_limit" \
-        "$sanitizer" --tool memcheck --error-exitcode 3 "$python" -m bench.gpu_small_case "${small_case[@]}"
-elif [[ $device == cuda ]]; then
-    note sanitizer "skipped: compute-sanitizer is not installed (it comes with the CUDA toolkit)"
+part environment $environment_limit "$python" -m bench.gpu_environment
+
+part "small case" $small_case_limit "$python" -m bench.gpu_small_case --device "$device"
+
+# Only the files that hold such tests, each name as it comes; warnings of other versions than ours fail nothing here.
+mapfile -t files < <(grep -rl --include='test_*.py' 'pytest\.mark\.gpu' tests)
+parallel=()
+"$python" -c 'import xdist' 2>/dev/null && parallel=(-n 8)
+part tests $tests_limit "$python" -m pytest "${files[@]}" ${parallel[@]+"${parallel[@]}"} \
+    -m gpu -v --tb=short -W default -p no:cacheprovider
+
+times bf16 $bf16_limit --dtypes bf16 "${large[@]}"
+times fp32 $fp32_limit --dtypes fp32 "${large[@]}"
+
+if ((${#dry[@]})) || "$python" -c 'import cupy' 2>/dev/null; then
+    part cupy $cupy_limit "$python" -m bench.cupy --json "$OUT/cupy.json" ${dry[@]+"${dry[@]}"}
 else
-    part "small case" "$sanitizer_limit" "$python" -m bench.gpu_small_case "${small_case[@]}"
+    note cupy "skipped: CuPy is not installed"
+fi
+
+times rest $rest_limit ${dry[@]+"${dry[@]}"}
+
+part overhead $overhead_limit "$python" -m bench.gpu_overhead --device "$device" --rounds 10
+
+if ! sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null); then
+    note sanitizer "skipped: compute-sanitizer is not installed (it comes with the CUDA toolkit)"
+elif [[ $device == cuda ]]; then
+    PYTORCH_NO_CUDA_MEMORY_CACHING=1 part sanitizer $sanitizer_limit \
+        "$sanitizer" --tool memcheck --error-exitcode 3 "$python" -m bench.gpu_small_case
+else
     note sanitizer "skipped: no CUDA device"
 fi
-
-part times "$times_limit" \
-    "$python" -m bench.gpu --output "$OUT" --time-budget "$time_budget" ${dry[@]+"${dry[@]}"}
-
-if ((!${#dry[@]})); then
-    if "$python" -c 'import cupy' 2>/dev/null; then
-        part cupy 60 "$python" -m bench.cupy --json "$OUT/cupy.json"
-    else
-        note cupy "skipped: CuPy is not installed"
-    fi
-fi
-
-part overhead 40 "$python" -m bench.gpu_overhead --device "$device" --rounds 10
 
 echo
 cat "$summary"

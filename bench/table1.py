@@ -90,16 +90,24 @@ class Cell:
 
     @property
     def setting(self) -> str:
-        """Optimiser and activation, in words."""
+        """Optimiser, activation and, where it is not the paper's, the particles' start, in words."""
         recipe = get_recipe(self.recipe, self.lr)
-        return f"{recipe.optimizer!r}, {recipe.activation}"
+        start = ", scaled start" if self.dim and recipe.initialisation == "scaled" else ""
+        return f"{recipe.optimizer!r}, {recipe.activation}{start}"
 
     def network(self) -> Network:
         """The network before its first step."""
-        activation = get_recipe(self.recipe).activation
+        recipe = get_recipe(self.recipe)
+        activation = recipe.activation
         if self.dim:
             return pn.ParticleNetwork(
-                self.sizes, self.dim, activation=activation, seed=self.seed, backend="numpy", method="direct"
+                self.sizes,
+                self.dim,
+                activation=activation,
+                initialisation=recipe.initialisation,
+                seed=self.seed,
+                backend="numpy",
+                method="direct",
             )
         return pn.DenseNetwork(self.sizes, activation=activation, seed=self.seed, backend="numpy")
 

@@ -68,11 +68,9 @@ class ForeignRoom:
         x_view, nodes, of_room = residuals
         dz_view, back = _cast(self._view(dz), x_view.dtype), self._back
         gradient = self._room.backward(dz_view, x_view, nodes, how, need_dx, need_particles, of_room)
-        dx, *of_particles, dbias = gradient
-        return OperatorGradient(
-            None if dx is None else back(dx, x),
-            *(None if g is None else back(g, p) for g, p in zip(of_particles, particles, strict=True)),
-            back(dbias, particles.r_out),
+        likes = (x, *particles, particles.r_out)
+        return OperatorGradient._make(
+            None if g is None else back(g, like) for g, like in zip(gradient, likes, strict=True)
         )
 
 

@@ -6,6 +6,7 @@ if not (Path(__file__).parent / "kernels").is_dir():
     __path__.append(str(Path(__file__).parents[1]))  # a source checkout, where kernels/ lies beside pn_gpu/
 
 from pn_gpu.backends import Backend, get_backend
+from pn_gpu.dense_fit import DenseFit, fit_to_dense
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.potentials import register as register_potential
 from pn_gpu.kernels.room import OperatorGradient
@@ -14,6 +15,7 @@ from pn_gpu.networks.files import load
 from pn_gpu.networks.particle_network import ParticleNetwork
 from pn_gpu.operator import dense_weight, particle_linear, particle_linear_backward, particle_linear_vjp
 from pn_gpu.planning import ApproximationError, Costs, MethodPlanner, Plan, approximation_error, plan
+from pn_gpu.resize import grow, prune
 from pn_gpu.training.callbacks import Callback, EarlyStopping
 from pn_gpu.training.history import History
 from pn_gpu.training.loop import TrainingDiverged
@@ -34,6 +36,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "Costs",
+    "DenseFit",
     "DenseNetwork",
     "EarlyStopping",
     "History",
@@ -51,11 +54,14 @@ __all__ = [
     "TrainingDiverged",
     "approximation_error",
     "dense_weight",
+    "fit_to_dense",
     "get_backend",
+    "grow",
     "load",
     "particle_linear",
     "particle_linear_backward",
     "particle_linear_vjp",
     "plan",
+    "prune",
     "register_potential",
 ]

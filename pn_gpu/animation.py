@@ -12,12 +12,13 @@ from pn_gpu.checks import check_integer
 from pn_gpu.files import replacing
 from pn_gpu.model.parameters import ParameterVector
 from pn_gpu.networks.particle_network import ParticleNetwork
-from pn_gpu.particle_view import ParticleView
+from pn_gpu.particle_view import ParticleView, arrow_ends
 from pn_gpu.training.callbacks import Callback
 
 try:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, NullFormatter
     from PIL import Image
 except ImportError as error:
     raise ImportError("animations need matplotlib, which is not installed; want: pip install 'pn-gpu[plot]'") from error
@@ -32,6 +33,9 @@ MAX_PARTICLES = 300
 
 DPI = 80
 LAST_FRAME_MILLISECONDS = 1500
+
+# The part of its length that is left of an axis in the picture.
+SEEN_END_ON = 0.4
 
 
 class ParticleRecorder(Callback):
@@ -107,7 +111,7 @@ class ParticleRecorder(Callback):
         figure = Figure(figsize=(6, 5.6), dpi=DPI)
         canvas = FigureCanvasAgg(figure)
         ax = view.make_axes(figure)
-        low, high = _bounds([r for positions, _ in drawn for r in positions])
+        low, high = _bounds([ends for positions, dipoles in drawn for ends in arrow_ends(positions, dipoles)])
         images = []
         for index, (positions, dipoles) in enumerate(drawn):
             ax.clear()
@@ -144,7 +148,7 @@ def check_animation(path: str | os.PathLike[str]) -> None:
 
 
 def _bounds(positions: list[Array]) -> tuple[Array, Array]:
-    """The corners of a box that holds nearly all positions of all frames: strays shall not shrink the rest."""
+    """The corners of a box that holds nearly all points of all frames: strays shall not shrink the rest."""
     everything = np.concatenate(positions)
     low, high = np.quantile(everything, 0.001, axis=0), np.quantile(everything, 0.999, axis=0)
     margin = 0.1 * (high - low) + 0.1
@@ -160,4 +164,15 @@ def _hold_still(ax: Any, low: Array, high: Array, index: int) -> None:
         ax.set_ylim(low[1], high[1])
     if len(low) >= 3:
         ax.set_zlim(low[2], high[2])
-        ax.view_init(elev=22, azim=-60 + 1.2 * index)
+        azimuth = -60 + 1.2 * index
+        ax.view_init(elev=22, azim=azimuth)
+        _thin_out_ticks(ax, np.deg2rad(azimuth))
+
+
+def _thin_out_ticks(ax: Any, azimuth: float) -> None:
+    """Few ticks, and no labels on an axis that is seen nearly end on, where they would lie on each other."""
+    for axis, seen in ((ax.xaxis, abs(np.sin(azimuth))), (ax.yaxis, abs(np.cos(azimuth))), (ax.zaxis, 1.0)):
+        axis.set_major_locator(MaxNLocator(4))
+        axis.set_tick_params(labelsize=8)
+        if seen < SEEN_END_ON:
+            axis.set_major_formatter(NullFormatter())

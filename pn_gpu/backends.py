@@ -37,6 +37,9 @@ class Backend:
     xp: Any
     device: Any = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return get_backend, (self.name,)  # a module cannot be pickled
+
     @property
     def on_host(self) -> bool:
         """Whether reading a scalar back costs no synchronisation with a device."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from pn_gpu.kernels.foreign import standard_room
 from pn_gpu.kernels.room import Array, Direct, How, Particles, Room
+from pn_gpu.kernels.staging import Planned
 
 
 def is_tensor(x: Array) -> bool:
@@ -20,23 +22,52 @@ def is_tensor(x: Array) -> bool:
     return torch is not None and isinstance(x, torch.Tensor)
 
 
-def can_read(*arrays: Array) -> bool:
-    """Whether a plan may read these arrays now: they hold numbers, and reading them disturbs nobody.
+def is_traced(x: Array) -> bool:
+    """Whether ``x`` is a torch tensor in a graph that torch.compile is tracing."""
+    return is_tensor(x) and sys.modules["torch"].compiler.is_compiling()
 
-    Not so for torch tensors without memory (meta, fake), inside a graph that is traced or captured, and inside the
-    transforms of torch.func.
+
+def readable(particles: Particles) -> Particles | None:
+    """The particles as a plan may read them now; None where it may not.
+
+    It may not read torch tensors without memory (meta, fake) or that vmap has batched, nor inside a graph that is
+    traced or captured. Tensors that torch.func differentiates are read as the values that they stand for.
     """
-    if not any(is_tensor(a) for a in arrays):
-        return True
+    if not is_tensor(particles.r_in):
+        return particles
     torch = sys.modules["torch"]
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-        return False
-    if not all(type(a) in (torch.Tensor, torch.nn.Parameter) and a.device.type != "meta" for a in arrays):
-        return False
-    return arrays[0].device.type != "cuda" or not torch.cuda.is_current_stream_capturing()
+    if torch.compiler.is_compiling():
+        return None
+    plain = [_value(p, torch) for p in particles]
+    if not all(type(p) in (torch.Tensor, torch.nn.Parameter) and not p.is_meta for p in plain):
+        return None
+    if plain[0].is_cuda and torch.cuda.is_current_stream_capturing():
+        return None
+    with outside_transforms():
+        return Particles(*(p.detach() for p in plain))
 
 
-def room_of(x: Array, how: How) -> Room:
+def outside_transforms() -> AbstractContextManager[Any]:
+    """Within the block torch computes with plain tensors even where torch.func transforms what is around it."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch._C._are_functorch_transforms_active():
+        return nullcontext()
+    from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+
+    return temporarily_clear_interpreter_stack()
+
+
+def _value(tensor: Array, torch: Any) -> Array:
+    """What a tensor inside the gradients of torch.func stands for; None if there is no one value."""
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        if not functorch.is_gradtrackingtensor(tensor):
+            return None
+        tensor = functorch.get_unwrapped(tensor)
+    return tensor
+
+
+def room_of(x: Array, how: How | Planned) -> Room:
     """The kernels that compute a call ``how`` it is wanted, for arrays of the library and device of ``x``."""
     if is_tensor(x):
         from pn_gpu.kernels import torch as room  # a statement that torch.compile can trace
@@ -86,7 +117,7 @@ def check_arrays(**arrays: Array) -> None:
             raise TypeError(f"{name}: got {type(a).__name__}, want an array of NumPy, CuPy or torch")
         if compat.array_namespace(a) is not compat.array_namespace(reference):
             raise TypeError(f"{name}: got {type(a).__name__}, want {type(reference).__name__} like {first}")
-        if not compat.array_namespace(a).isdtype(a.dtype, "real floating"):
+        if not _is_real_floating(a):
             raise TypeError(f"{name}: got dtype {a.dtype}, want a real floating dtype")
         if a.dtype != reference.dtype and not _may_be_wider(name, a, reference):
             raise TypeError(f"{name}: got dtype {a.dtype}, want {reference.dtype} like {first}")
@@ -111,6 +142,11 @@ def check_shape(name: str, a: Array, want: tuple[int, ...], meaning: str) -> Non
     """Raise a ValueError that explains the wanted shape by ``meaning`` unless ``a`` has it."""
     if a.ndim == 0 or tuple(a.shape) != want:
         raise ValueError(f"{name}: got shape {tuple(a.shape)}, want {want}, {meaning}")
+
+
+def _is_real_floating(a: Array) -> bool:
+    """Whether the dtype is one of real numbers; bfloat16 comes from ml_dtypes, and no array library counts it in."""
+    return str(a.dtype) == "bfloat16" or compat.array_namespace(a).isdtype(a.dtype, "real floating")
 
 
 def _may_be_wider(name: str, a: Array, inputs: Array) -> bool:

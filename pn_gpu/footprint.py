@@ -18,14 +18,12 @@ import numpy as np
 
 from pn_gpu.checks import check_choice, check_flag, check_integer
 from pn_gpu.model.model import DTYPES, Model
-from pn_gpu.model.node_models import get_node_model
+from pn_gpu.model.shapes import Shapes, dense_shapes, particle_shapes
 from pn_gpu.networks.dense_network import DenseNetwork
 from pn_gpu.networks.particle_network import ParticleNetwork
 from pn_gpu.storage import METADATA_KEY, metadata_text
 from pn_gpu.training.optimizers import SGD, Adagrad, Adam, Optimizer, RMSProp, Rprop
 from pn_gpu.workspace import backward_elements, forward_elements, kept_elements
-
-Shapes = dict[str, tuple[int, ...]]
 
 OPTIMIZERS: dict[str, Optimizer] = {
     "adam": Adam(),
@@ -102,6 +100,7 @@ def particle_footprint(
     sizes: Sequence[int],
     dim: int = 3,
     *,
+    dipole_dim: int | None = None,
     model: str = "dipole",
     shared: bool = True,
     batch_size: int = 100,
@@ -112,7 +111,7 @@ def particle_footprint(
 
     Parameters
     ----------
-    sizes, dim, model, shared, dtype
+    sizes, dim, dipole_dim, model, shared, dtype
         As in `ParticleNetwork`.
     batch_size : int, default 100
     optimizer : {"adam", "rmsprop", "sgd", "momentum", "adagrad", "rprop"} or Optimizer, default "adam"
@@ -124,14 +123,16 @@ def particle_footprint(
     """
     check_integer("dim", dim, low=1)
     check_flag("shared", shared)
-    # A network of the same make with a node at every level: its checks are the real one's, and so is its metadata.
-    levels = [1] * len(_check(sizes, batch_size, dtype))
-    small = ParticleNetwork(levels, dim, model=model, shared=shared, backend="numpy", dtype=dtype, seed=0)
-    num_dipole = 2 if model == "charge_phase" else dim
+    # A network of the same make with hardly a node at every level: its checks and its metadata are the real one's.
+    levels = _fewest_nodes(_check(sizes, batch_size, dtype))
+    small = ParticleNetwork(
+        levels, dim, dipole_dim=dipole_dim, model=model, shared=shared, backend="numpy", dtype=dtype, seed=0
+    )
+    num_dipole = small.dipole_dim
     return _footprint(
         small,
         sizes,
-        particle_shapes(sizes, dim, model, shared),
+        particle_shapes(sizes, dim, model, shared, dipole_dim),
         batch_size,
         optimizer,
         forward=[forward_elements(*layer, dim, num_dipole) for layer in pairwise(sizes)],
@@ -151,7 +152,7 @@ def dense_footprint(
     dtype: str = "float32",
 ) -> Footprint:
     """Memory of a `DenseNetwork`; arguments as in `particle_footprint`."""
-    small = DenseNetwork([1] * len(_check(sizes, batch_size, dtype)), backend="numpy", dtype=dtype, seed=0)
+    small = DenseNetwork(_fewest_nodes(_check(sizes, batch_size, dtype)), backend="numpy", dtype=dtype, seed=0)
     return _footprint(
         small,
         sizes,
@@ -165,27 +166,9 @@ def dense_footprint(
     )
 
 
-def particle_shapes(sizes: Sequence[int], dim: int, model: str = "dipole", shared: bool = True) -> Shapes:
-    """Names and shapes of a `ParticleNetwork`'s parameters."""
-    if shared:
-        node_sets = [(num, index > 0) for index, num in enumerate(sizes)]
-    else:
-        node_sets = [node_set for n_in, n_out in pairwise(sizes) for node_set in ((n_in, False), (n_out, True))]
-    node_model = get_node_model(model)
-    shapes = {
-        f"particles.{index}.{name}": shape
-        for index, (num, is_output) in enumerate(node_sets)
-        for name, shape in node_model.shapes(num, dim, is_output).items()
-    }
-    return shapes | {f"layers.{index}.bias": (num,) for index, num in enumerate(sizes[1:])}
-
-
-def dense_shapes(sizes: Sequence[int]) -> Shapes:
-    """Names and shapes of a `DenseNetwork`'s parameters."""
-    shapes: Shapes = {}
-    for index, (n_in, n_out) in enumerate(pairwise(sizes)):
-        shapes |= {f"layers.{index}.weight": (n_in, n_out), f"layers.{index}.bias": (n_out,)}
-    return shapes
+def _fewest_nodes(sizes: Sequence[int]) -> list[int]:
+    """A node at every level, and two outputs: a softmax has no fewer."""
+    return [1] * (len(sizes) - 1) + [2]
 
 
 def _check(sizes: Sequence[int], batch_size: int, dtype: str) -> Sequence[int]:

@@ -12,14 +12,19 @@ from typing import Protocol
 
 from array_api_compat import array_namespace
 
-from pn_gpu.dispatch import can_read, check_arrays, check_particles, check_shape, is_tensor, room_of
+from pn_gpu.dispatch import (
+    check_arrays,
+    check_particles,
+    check_shape,
+    is_tensor,
+    room_of,
+)
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.dense import dense_weight as _dense_weight
 from pn_gpu.kernels.potentials import Potential
-from pn_gpu.kernels.room import Array, Direct, How, OperatorGradient, Particles
-from pn_gpu.planning.decision import FEWEST_WEIGHTS
-from pn_gpu.planning.plan import METHODS, Plan, check_method
-from pn_gpu.planning.recent import recent_plan
+from pn_gpu.kernels.room import Array, OperatorGradient, Particles
+from pn_gpu.planning.calls import how_to_compute, how_when_staged
+from pn_gpu.planning.plan import METHODS, Plan
 
 __all__ = ["METHODS", "PullBack", "dense_weight", "particle_linear", "particle_linear_backward", "particle_linear_vjp"]
 
@@ -85,7 +90,7 @@ def particle_linear(
     particles = Particles(r_in, v_in, r_out, v_out)
     _check_forward(x, particles, bias)
     matrix = _as_matrix(x)
-    how = _how(method, rtol, potential, matrix, particles)
+    how = how_when_staged(method, rtol, potential, matrix, particles)
     z, _ = room_of(x, how).forward(matrix, particles, bias, how)
     return _reshape(z, (*x.shape[:-1], r_out.shape[0]))
 
@@ -133,7 +138,7 @@ def particle_linear_vjp(
     particles = Particles(r_in, v_in, r_out, v_out)
     _check_forward(x, particles, bias)
     matrix = _as_matrix(x)
-    how = _how(method, rtol, potential, matrix, particles)
+    how = how_to_compute(method, rtol, potential, matrix, particles)
     room = room_of(x, how)
     z, residuals = room.forward(matrix, particles, bias, how, keep=True)
 
@@ -193,7 +198,7 @@ def particle_linear_backward(
     check_shape("x", x, (*x.shape[:-1], r_in.shape[0]), "[..., N]")
     check_shape("dz", dz, (*x.shape[:-1], r_out.shape[0]), "[..., M]")
     matrix = _as_matrix(x)
-    how = _how(method, rtol, potential, matrix, particles, is_backward=True)
+    how = how_to_compute(method, rtol, potential, matrix, particles, is_backward=True)
     gradient = room_of(x, how).backward(_as_matrix(dz), matrix, particles, how, need_dx, need_particles)
     return _with_shape(gradient, x.shape)
 
@@ -230,41 +235,6 @@ def _check_forward(x: Array, particles: Particles, bias: Array | None) -> None:
     check_shape("x", x, (*x.shape[:-1], particles.r_in.shape[0]), "[..., N]")
     if bias is not None:
         check_shape("bias", bias, (particles.r_out.shape[0],), "[M]")
-
-
-def _how(
-    method: str | Plan | How,
-    rtol: float,
-    potential: str | Potential,
-    x: Array,
-    particles: Particles,
-    is_backward: bool = False,
-) -> How:
-    """How to compute the layer, the same for its forward and its backward; a `How` is a planner's, of this call."""
-    if isinstance(method, How):
-        return method
-    pairwise = potentials.get(potential)
-    if isinstance(method, Plan):
-        method.check_fits(pairwise, particles.r_in, particles.v_in, particles.r_out)
-        if not can_read(x, *particles) or method.covers(_detached(particles)):
-            return method.how(pairwise)
-        method, rtol = method.requested, method.rtol  # the particles are no longer those it was made for
-    check_method(method, rtol)
-    if method == "direct" or (method == "auto" and is_never_fast(particles, pairwise)):
-        return Direct(pairwise)
-    if method == "auto" and not can_read(x, *particles):
-        return Direct(pairwise)
-    return recent_plan(_detached(particles), x.shape[0], pairwise, method, float(rtol), is_backward).how(pairwise)
-
-
-def _detached(particles: Particles) -> Particles:
-    """The particles, out of reach of autograd."""
-    return Particles(*(a.detach() for a in particles)) if is_tensor(particles.r_in) else particles
-
-
-def is_never_fast(particles: Particles, potential: Potential) -> bool:
-    """Whether "auto" means direct, found in a microsecond."""
-    return particles.r_in.shape[0] * particles.r_out.shape[0] <= FEWEST_WEIGHTS or potential.name != "gaussian"
 
 
 def _as_matrix(a: Array) -> Array:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from pn_gpu.backends import to_numpy
+from pn_gpu.figures import new_figure
+from pn_gpu.model.parameters import ParameterGroup
 from pn_gpu.networks.particle_network import ParticleNetwork
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -19,10 +21,14 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 class ParticleView:
     """How the node sets of one network are drawn: which axes, colours and marks, and how n dimensions become them.
 
+    The arrows of a node set are drawn at the same scale, at which their present length is 1 (root mean square): sets
+    differ in it by their start. Dipoles of more dimensions than positions are drawn by their principal axes, of fewer
+    not at all; ``note`` says so.
+
     Parameters
     ----------
     network : ParticleNetwork
-        For n > 3 its present positions fix the principal axes.
+        Its present positions (for n > 3) and dipoles fix the principal axes.
     max_particles : int, optional
         Draw at most so many of a node set, evenly chosen; default all.
     """
@@ -34,21 +40,31 @@ class ParticleView:
         self.labels = _node_set_labels(network)
         counts = [nodes.positions.shape[0] for nodes in network.particles]
         self.chosen = [evenly(count, max_particles or count) for count in counts]
-        self.note = "" if self.dim <= 3 else " (first three principal axes)"
+        self.note = _note(network)
         self._rotation = np.eye(self.dim)
         if self.dim > 3:
             everything = np.concatenate([to_numpy(nodes.positions) for nodes in network.particles]).astype(np.float64)
-            self._rotation = np.linalg.svd(everything - everything.mean(axis=0), full_matrices=False)[2].T[:, :3]
+            self._rotation = _principal_axes(everything - everything.mean(axis=0), 3)
+        self._set_dipole_axes(network)
 
     def project(self, network: ParticleNetwork) -> tuple[list[Array], list[Array | None]]:
         """Positions and dipoles [N, min(n, 3)] of every node set, as they are drawn."""
         positions, dipoles = [], []
-        for nodes, chosen in zip(network.particles, self.chosen, strict=True):
+        for nodes, chosen, length in zip(network.particles, self.chosen, self._lengths, strict=True):
             positions.append(to_numpy(nodes.positions)[chosen] @ self._rotation)
-            as_output = "charges" in dir(nodes)
-            v = to_numpy(network.model.dipoles(nodes, as_output=as_output))[chosen]
-            dipoles.append(v @ self._rotation if v.shape[1] == self.dim else None)
+            shown = _dipoles(network, nodes)[chosen] / length
+            dipoles.append(None if self._dipole_axes is None else shown @ self._dipole_axes)
         return positions, dipoles
+
+    def _set_dipole_axes(self, network: ParticleNetwork) -> None:
+        every_set = [_dipoles(network, nodes) for nodes in network.particles]
+        self._lengths = [float(np.sqrt((v * v).sum(axis=1).mean())) or 1.0 for v in every_set]
+        self._dipole_axes: Array | None = None
+        if network.dipole_dim == self.dim:
+            self._dipole_axes = self._rotation
+        elif network.dipole_dim > self.dim:
+            alike = np.concatenate([v / length for v, length in zip(every_set, self._lengths, strict=True)])
+            self._dipole_axes = _principal_axes(alike, min(self.dim, 3))
 
     def make_axes(self, figure: Any = None, position: Any = 111) -> Axes:
         """New axes of the right kind, in a figure of their own unless one is given."""
@@ -64,7 +80,7 @@ class ParticleView:
 
     def draw(self, ax: Axes, positions: list[Array], dipoles: list[Array | None]) -> None:
         """Draw all node sets on ``ax``."""
-        arrow = 0.3 if sum(map(len, positions)) <= 300 else 0.2
+        arrow = arrow_length(positions)
         for index, (r, v, label) in enumerate(zip(positions, dipoles, self.labels, strict=True)):
             colour = COLOURS[index % len(COLOURS)]
             # Many particles are small and faint, so that the few of a later set stay visible among them.
@@ -88,6 +104,9 @@ class ParticleView:
                     alpha=alpha,
                     width=0.0025,
                 )
+                # The axes know of where arrows begin alone, and would cut their heads off.
+                ax.update_datalim(np.stack(points, axis=1) + arrow * np.stack(arrows, axis=1))
+                ax.autoscale_view()
         self._label(ax)
 
     def _label(self, ax: Axes) -> None:
@@ -106,6 +125,38 @@ class ParticleView:
         ax.legend(loc="upper right", fontsize=8, framealpha=0.8)
 
 
+def _note(network: ParticleNetwork) -> str:
+    """What of the positions and dipoles is drawn, where that is not all."""
+    parts = ["first three principal axes"] if network.dim > 3 else []
+    if network.dipole_dim > network.dim:
+        count = {1: "first", 2: "first two", 3: "first three"}[min(network.dim, 3)]
+        parts.append(f"dipoles: {count} of {network.dipole_dim} principal axes")
+    elif network.dipole_dim < network.dim:
+        parts.append("without dipoles")
+    return f" ({'; '.join(parts)})" if parts else ""
+
+
+def _principal_axes(vectors: Array, count: int) -> Array:
+    """The directions of most spread of vectors [N, d] about 0, [d, count]."""
+    return np.linalg.eigh(vectors.T @ vectors)[1][:, : -count - 1 : -1]
+
+
+def _dipoles(network: ParticleNetwork, nodes: ParameterGroup) -> Array:
+    return to_numpy(network.model.dipoles(nodes, as_output="charges" in dir(nodes))).astype(np.float64)
+
+
+def arrow_length(positions: list[Array]) -> float:
+    """How long a dipole of length 1 is drawn, in units of the positions: many arrows are short."""
+    return 0.3 if sum(map(len, positions)) <= 300 else 0.2
+
+
+def arrow_ends(positions: list[Array], dipoles: list[Array | None]) -> list[Array]:
+    """All points that must be seen: where arrows begin, and where they end."""
+    length = arrow_length(positions)
+    heads = [r + length * v for r, v in zip(positions, dipoles, strict=True) if v is not None]
+    return [*positions, *heads]
+
+
 def _node_set_labels(network: ParticleNetwork) -> list[str]:
     if not network.shared:
         return [f"layer {layer.index} {side}" for layer in network.connections for side in ("inputs", "outputs")]
@@ -117,10 +168,3 @@ def _node_set_labels(network: ParticleNetwork) -> list[str]:
 def evenly(count: int, most: int) -> Array:
     """At most ``most`` indices below ``count``, evenly spaced."""
     return np.arange(count) if count <= most else np.linspace(0, count - 1, most).round().astype(np.int64)
-
-
-def new_figure(size: tuple[float, float]) -> Any:
-    """A figure that pyplot knows, so that scripts and notebooks show it; ``size`` in inches."""
-    import matplotlib.pyplot as plt
-
-    return plt.figure(figsize=size, layout="constrained")

@@ -7,42 +7,46 @@ the axes to draw on; without it they make a figure through pyplot, so that ``plt
 from __future__ import annotations
 
 import math
-import os
 from typing import Any
 
 import numpy as np
 
 from pn_gpu.backends import to_numpy
 from pn_gpu.checks import check_choice, check_integer
-from pn_gpu.files import replacing
+from pn_gpu.data.target_coding import Classes, TargetCoding
+from pn_gpu.figures import Axes, Figure, Path_, check_picture, finish, new_figure, save
 from pn_gpu.model.layers import ParticleLayer
 from pn_gpu.networks.network import Network
 from pn_gpu.networks.particle_network import ParticleNetwork
 from pn_gpu.operator import dense_weight
-from pn_gpu.particle_view import COLOURS, ParticleView, evenly, new_figure
+from pn_gpu.particle_view import COLOURS, ParticleView, evenly
+from pn_gpu.result_plots import confusion_matrix, predicted_against_true
 from pn_gpu.training.history import History
 
-try:
-    from matplotlib.figure import Figure
-except ImportError as error:
-    raise ImportError("pictures need matplotlib, which is not installed; want: pip install 'pn-gpu[plot]'") from error
+__all__ = [
+    "check_picture",
+    "confusion_matrix",
+    "particles",
+    "predicted_against_true",
+    "receptive_fields",
+    "summary",
+    "training_history",
+    "weights",
+]
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Axes = Any
-Path_ = str | os.PathLike[str]
 
 # Above this many nodes on a side a picture of weights shows a sample of them.
 MAX_WEIGHT_NODES = 1024
-
-DPI = 130
 
 
 def particles(network: ParticleNetwork, ax: Axes | None = None, path: Path_ | None = None) -> Axes:
     """The particles of all node sets, a colour for each set, with their dipoles as arrows.
 
     One dimension is drawn with a row for every set, two and three as they are, and more by the first three principal
-    axes of all positions together. Dipoles that do not live in the space of the positions (the charge-phase model,
-    unless n = 2) are left out.
+    axes of all positions together. Dipoles of more dimensions than the positions are drawn by their own principal axes,
+    dipoles of fewer (the charge-phase model for n > 2) are left out; the title says so. The arrows of a node set have
+    length 1 in the (root mean square) average.
 
     Parameters
     ----------
@@ -65,8 +69,13 @@ def particles(network: ParticleNetwork, ax: Axes | None = None, path: Path_ | No
     ax = view.make_axes() if ax is None else view.check_axes(ax)
     positions, dipoles = view.project(network)
     view.draw(ax, positions, dipoles)
-    ax.set_title(f"{'-'.join(map(str, network.sizes))}, n = {network.dim}{view.note}")
-    return _finish(ax, path)
+    ax.set_title(f"{'-'.join(map(str, network.sizes))}, {_dimensions(network)}{view.note}")
+    return finish(ax, path)
+
+
+def _dimensions(network: ParticleNetwork) -> str:
+    free = network.model.name == "dipole" and network.dipole_dim != network.dim
+    return f"n = {network.dim}, d = {network.dipole_dim}" if free else f"n = {network.dim}"
 
 
 def weights(network: Network, layer: int = 0, ax: Axes | None = None, path: Path_ | None = None) -> Axes:
@@ -106,7 +115,7 @@ def weights(network: Network, layer: int = 0, ax: Axes | None = None, path: Path
     sampled = "" if w.shape == (num_in, num_out) else f", {w.shape[0]} x {w.shape[1]} of them shown"
     implicit = "implicit weights" if isinstance(network, ParticleNetwork) else "weights"
     ax.set_title(f"{implicit} of layer {layer}, {num_in} x {num_out}{sampled}")
-    return _finish(ax, path)
+    return finish(ax, path)
 
 
 def receptive_fields(
@@ -154,7 +163,7 @@ def receptive_fields(
             ax.set_title(str(node), fontsize=8, pad=2)
     figure.colorbar(image, ax=axes, label="weight", shrink=0.8)
     figure.suptitle(f"weights to the output nodes of layer {layer}", fontsize=10)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def training_history(
@@ -203,10 +212,15 @@ def training_history(
     ax.set_ylabel(label)
     ax.grid(alpha=0.3, which="both", lw=0.5)
     ax.legend(fontsize=8)
-    return _finish(ax, path)
+    return finish(ax, path)
 
 
-def summary(network: Network, history: History, path: Path_ | None = None) -> Any:
+def summary(
+    network: Network,
+    history: History,
+    path: Path_ | None = None,
+    test: tuple[TargetCoding, Array, Array] | None = None,
+) -> Any:
     """One figure of a trained network: its training history, its particles (if it has any) and its first weights.
 
     Parameters
@@ -215,6 +229,9 @@ def summary(network: Network, history: History, path: Path_ | None = None) -> An
     history : History
     path
         As in `particles`.
+    test : (targets, y, predicted), optional
+        What the outputs stand for (``dataset.preprocessing.targets``), targets of a test part, and what the network
+        predicts for it: adds a confusion matrix, or predicted against true values.
 
     Returns
     -------
@@ -222,17 +239,20 @@ def summary(network: Network, history: History, path: Path_ | None = None) -> An
         Made without pyplot: nothing to close, and no display is needed.
     """
     quantities = [name for name in ("loss", "accuracy") if name in history]
-    has_particles = isinstance(network, ParticleNetwork)
-    figure = Figure(figsize=(15 if has_particles else 10, 5.6), layout="constrained")
-    grid = figure.add_gridspec(
-        len(quantities), 3 if has_particles else 2, width_ratios=[1, 1.3, 1][: 2 + has_particles]
-    )
+    widths = [1.0, 1.3, 1.0] if isinstance(network, ParticleNetwork) else [1.0, 1.0]
+    widths += [] if test is None else [1.1]
+    figure = Figure(figsize=(1.5 + 4.2 * sum(widths), 5.6), layout="constrained")
+    grid = figure.add_gridspec(len(quantities), len(widths), width_ratios=widths)
     for row, quantity in enumerate(quantities):
         training_history(history, quantity, ax=figure.add_subplot(grid[row, 0]))
     if isinstance(network, ParticleNetwork):
         particles(network, ax=ParticleView(network).make_axes(figure, grid[:, 1]))
-    weights(network, ax=figure.add_subplot(grid[:, -1]))
-    return _save(figure, path)
+    weights(network, ax=figure.add_subplot(grid[:, -1 if test is None else -2]))
+    if test is not None:
+        targets, y, predicted = test
+        draw = confusion_matrix if isinstance(targets, Classes) else predicted_against_true
+        draw(targets.decode(y), targets.decode(predicted), ax=figure.add_subplot(grid[:, -1]))
+    return save(figure, path)
 
 
 def _weight(network: Network, layer: int, rows: Array, columns: Array) -> Array:
@@ -255,27 +275,3 @@ def _image_shape(image_shape: tuple[int, int] | None, num_in: int) -> tuple[int,
     if len(shape) != 2 or math.prod(shape) != num_in:
         raise ValueError(f"image_shape: got {image_shape}, want two numbers whose product is {num_in}, the inputs")
     return shape
-
-
-def _finish(ax: Axes, path: Path_ | None) -> Axes:
-    _save(ax.figure, path)
-    return ax
-
-
-def _save(figure: Any, path: Path_ | None) -> Any:
-    if path is not None:
-        check_picture(path)
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format=_suffix(path), dpi=DPI)
-    return figure
-
-
-def check_picture(path: Path_) -> None:
-    """ValueError if the suffix of ``path`` is none of the formats that figures can be saved in."""
-    formats = Figure().canvas.get_supported_filetypes()
-    if _suffix(path) not in formats:
-        raise ValueError(f"{path}: want a file that ends in one of .{', .'.join(sorted(formats))}")
-
-
-def _suffix(path: Path_) -> str:
-    return os.path.splitext(path)[1][1:].lower()

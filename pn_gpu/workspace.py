@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from pn_gpu.kernels.host.threads import num_threads, share_out
+from pn_gpu.kernels.host.threads import num_threads, share_sizes
 from pn_gpu.kernels.mehler.arrays import Library
 from pn_gpu.kernels.mehler.exact import NodeSet
 from pn_gpu.kernels.mehler.expansion import Approximation
@@ -28,11 +28,11 @@ def forward_elements(n_in: int, n_out: int, dim: int, num_dipole: int) -> int:
 
 def backward_elements(batch: int, n_in: int, n_out: int, dim: int, num_dipole: int) -> int:
     """What the backward of one layer takes beside what the threads keep: tables, sums, and tiles of dz."""
-    groups = share_out(n_in, BACKWARD_TILE[0], layer_work(batch, n_in, n_out))
+    groups = share_sizes(n_in, BACKWARD_TILE[0], layer_work(batch, n_in, n_out))[1]
     width, rows = min(n_out, BACKWARD_TILE[1]), min(batch, BATCH_TILE)
     copied = rows * n_out if n_out > width else 0  # dz by tiles; a single tile is dz itself
     moments = num_dipole * (dim + 1)
-    sums = 2 * (n_in + n_out) * moments + len(groups) * n_out * moments
+    sums = 2 * (n_in + n_out) * moments + groups * n_out * moments
     return sums + copied + forward_elements(n_in, n_out, dim, num_dipole)
 
 
@@ -78,7 +78,7 @@ def mehler_bytes(approximation: Approximation, like: Array, num_in: int, num_out
 def _forward_tiles(batch: int, n_in: int, n_out: int) -> dict[str, int]:
     """By purpose, the tiles that one thread's forward holds."""
     rows = min(batch, BATCH_TILE)
-    width = _largest_tile(share_out(n_out, FORWARD_TILE[1], layer_work(batch, n_in, n_out)))
+    width = share_sizes(n_out, FORWARD_TILE[1], layer_work(batch, n_in, n_out))[0]
     tile = min(n_in, FORWARD_TILE[0]) * width
     return {"weights": tile, "products": tile, "total": rows * width, "partial": rows * width}
 
@@ -86,11 +86,7 @@ def _forward_tiles(batch: int, n_in: int, n_out: int) -> dict[str, int]:
 def _backward_tiles(batch: int, n_in: int, n_out: int) -> dict[str, int]:
     """The same of the backward."""
     rows = min(batch, BATCH_TILE)
-    height = _largest_tile(share_out(n_in, BACKWARD_TILE[0], layer_work(batch, n_in, n_out)))
+    height = share_sizes(n_in, BACKWARD_TILE[0], layer_work(batch, n_in, n_out))[0]
     tile = height * min(n_out, BACKWARD_TILE[1])
     tiles = dict.fromkeys(("values", "products", "spare"), tile)
     return tiles | dict.fromkeys(("inputs", "total", "partial"), rows * height)
-
-
-def _largest_tile(groups: list[list[slice]]) -> int:
-    return max((tile.stop - tile.start for group in groups for tile in group), default=0)

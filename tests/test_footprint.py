@@ -10,13 +10,12 @@ from pn_gpu.footprint import (
     OPTIMIZERS,
     UPDATE_TEMPORARIES,
     dense_footprint,
-    dense_shapes,
     get_optimizer,
     particle_footprint,
-    particle_shapes,
 )
 from pn_gpu.kernels.host import recycle, scratch
 from pn_gpu.model.counts import count_dense_parameters, count_particle_parameters
+from pn_gpu.model.shapes import dense_shapes, particle_shapes
 
 SHAPES = ([784, 10], [784, 512, 10], [300, 900, 200, 20])
 
@@ -53,6 +52,16 @@ def make(kind, sizes, **options):
 def test_counts_are_those_of_the_paper(sizes, dim):
     assert particle_footprint(sizes, dim).num_parameters == count_particle_parameters(sizes, dim)
     assert dense_footprint(sizes).num_parameters == count_dense_parameters(sizes)
+
+
+@pytest.mark.parametrize(("dim", "dipole_dim"), [(1, 8), (2, 4), (3, 2)])
+def test_counts_with_dipoles_of_other_dimensions(dim, dipole_dim):
+    sizes = [300, 900, 20]
+    footprint = particle_footprint(sizes, dim, dipole_dim=dipole_dim)
+    network = pn.ParticleNetwork(sizes, dim, dipole_dim=dipole_dim, seed=0, backend="numpy")
+    assert footprint.num_parameters == count_particle_parameters(sizes, dim, dipole_dim) == network.num_parameters
+    with pytest.raises(ValueError, match="dipole_dim: got 0"):
+        particle_footprint(sizes, dim, dipole_dim=0)
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -126,6 +135,16 @@ def test_wide_layers_grow_with_nodes_alone():
     small, large = (dense_footprint([width, width]).parameters for width in (10**5, 10**6))
     assert large / small == pytest.approx(100, rel=0.01)
     assert particle_footprint([10**6, 10**6], 3, batch_size=1).training_peak < 1e9 < dense_footprint([10**6] * 2).file
+
+
+@pytest.mark.parametrize("width", [10**9, 10**12])
+def test_any_size_can_be_asked_for(width):
+    """By arithmetic: as much memory for a billion nodes as for ten."""
+    small, large = (
+        traced_peak(lambda size=size: particle_footprint([size, size, 10], 2, batch_size=100)) for size in (10, width)
+    )
+    assert large < small + 100_000
+    assert dense_footprint([width, width]).num_parameters == width * (width + 1)
 
 
 def test_bad_input():

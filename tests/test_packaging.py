@@ -18,7 +18,7 @@ def test_import_needs_no_optional_package():
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
     loaded = {name.partition(".")[0] for name in run.stdout.split()}
     assert "numpy" in loaded
-    assert loaded.isdisjoint({"torch", "triton", "cupy", "matplotlib"})
+    assert loaded.isdisjoint({"torch", "triton", "cupy", "matplotlib", "sklearn"})
 
 
 def test_kernels_does_not_shadow_another_package():

@@ -13,7 +13,9 @@ import matplotlib.pyplot as plt  # noqa: E402
 import pn_gpu as pn  # noqa: E402
 from pn_gpu import plot  # noqa: E402
 from pn_gpu.animation import ParticleRecorder  # noqa: E402
+from pn_gpu.animation import _hold_still as hold_still  # noqa: E402
 from pn_gpu.backends import to_numpy  # noqa: E402
+from pn_gpu.data.target_coding import Classes, Numbers  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +75,37 @@ def test_dipoles_are_arrows():
     for arrow, nodes in zip(arrows, net.particles, strict=True):
         directions = np.stack([arrow.U, arrow.V], axis=1)
         np.testing.assert_allclose(directions / nodes.dipoles, directions[0, 0] / nodes.dipoles[0, 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("dim", "dipole_dim", "title"),
+    [
+        (1, 6, "n = 1, d = 6 (dipoles: first of 6 principal axes)"),
+        (2, 4, "n = 2, d = 4 (dipoles: first two of 4 principal axes)"),
+        (3, 5, "n = 3, d = 5 (dipoles: first three of 5 principal axes)"),
+        (5, 7, "(first three principal axes; dipoles: first three of 7 principal axes)"),
+        (3, 2, "n = 3, d = 2 (without dipoles)"),
+        (2, 2, "16-5-3, n = 2"),
+    ],
+)
+def test_dipoles_of_other_dimensions(dim, dipole_dim, title, tmp_path):
+    net = network(dim, dipole_dim=dipole_dim)
+    for nodes in net.particles:  # nearly all of every dipole along two axes: those are drawn first
+        nodes.dipoles = to_numpy(nodes.dipoles) * np.array([9, 5, *(1e-3,) * 9][:dipole_dim], np.float32)
+    ax = plot.particles(net, path=tmp_path / "particles.png")
+    assert title in ax.get_title()
+    arrows = [item for item in ax.collections if type(item).__name__ == "Quiver"]
+    if dim >= 3:
+        return
+    assert len(arrows) == 3
+    for arrow, nodes in zip(arrows, net.particles, strict=True):
+        assert abs(np.corrcoef(arrow.U, nodes.dipoles[:, 0])[0, 1]) > 0.9
+
+
+def test_arrows_of_every_set_are_seen():
+    net = network(2, (4000, 3000, 10))  # dipoles from 1 down to 0.03
+    for arrow in (item for item in plot.particles(net).collections if type(item).__name__ == "Quiver"):
+        assert np.hypot(arrow.U, arrow.V) == pytest.approx(0.2, rel=1e-3)
 
 
 @pytest.mark.parametrize(("dim", "arrows"), [(2, 4), (3, 0)])
@@ -183,5 +216,70 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     for module in ("pn_gpu.plot", "pn_gpu.animation"):
         monkeypatch.delitem(sys.modules, module)
+        monkeypatch.delitem(sys.modules, "pn_gpu.figures", raising=False)
         with pytest.raises(ImportError, match=r"pip install 'pn-gpu\[plot\]'"):
             importlib.import_module(module)
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_arrows_are_seen_whole(dim):
+    net = network(dim, (8, 6, 3))
+    ax = plot.particles(net)
+    ax.figure.canvas.draw()
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    for nodes in net.particles:
+        heads = nodes.positions + 0.3 * nodes.dipoles
+        assert left < heads[:, 0].min()
+        assert heads[:, 0].max() < right
+        if dim == 2:
+            assert bottom < heads[:, 1].min()
+            assert heads[:, 1].max() < top
+
+
+def test_an_axis_seen_end_on_has_no_labels(tmp_path):
+    net, recorder = network(3), ParticleRecorder()
+    trained(net, callbacks=[recorder])
+    figure = plt.figure()
+    ax = figure.add_subplot(projection="3d")
+    labels = {}
+    for frame in (0, 50):  # seen from -60 and from 0 degrees
+        hold_still(ax, np.full(3, -1.0), np.full(3, 1.0), frame)
+        figure.canvas.draw()
+        labels[frame] = [any(text.get_text() for text in axis.get_ticklabels()) for axis in (ax.xaxis, ax.yaxis)]
+    assert labels == {0: [True, True], 50: [False, True]}
+
+
+def test_a_confusion_matrix_counts(tmp_path):
+    true, predicted = np.array(["a", "a", "b", "c", "c", "c"]), np.array(["a", "b", "b", "c", "c", "a"])
+    ax = plot.confusion_matrix(true, predicted, path=tmp_path / "c.png")
+    shown = {tuple(map(int, text.get_position())): int(text.get_text()) for text in ax.texts}
+    assert shown == {(0, 0): 1, (1, 0): 1, (1, 1): 1, (2, 2): 2, (0, 2): 1}
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["a", "b", "c"]
+    np.testing.assert_allclose(ax.images[0].get_array().sum(axis=1), 1)
+    assert ax.get_title() == "4 of 6 right, 66.7 %"
+    assert (tmp_path / "c.png").stat().st_size > 1000
+    with pytest.raises(ValueError, match=r"predicted: got shape \(2,\), want that of true, \(6,\)"):
+        plot.confusion_matrix(true, predicted[:2])
+
+
+def test_predicted_against_true(tmp_path):
+    true = np.arange(6.0).reshape(3, 2)
+    ax = plot.predicted_against_true(true, true + np.array([1.0, -1.0]), path=tmp_path / "p.png")
+    for column, points in enumerate(offsets(ax)):
+        np.testing.assert_array_equal(points, np.stack([true[:, column], true[:, column] + 1 - 2 * column], axis=1))
+    assert ax.get_title() == "root mean squared error 1"
+    with pytest.raises(ValueError, match="at least one"):
+        plot.predicted_against_true(true[:0], true[:0])
+
+
+@pytest.mark.parametrize("output", ["softmax", "linear"])
+def test_a_summary_shows_the_test_part(tmp_path, output):
+    net = network(output=output)
+    history = trained(net) if output == "softmax" else net.fit(np.ones((4, 16)), np.ones((4, 3)), progress=False)
+    if output == "softmax":
+        test = Classes(("a", "b", "c")), np.array([0, 1, 2]), np.array([0, 1, 1])
+    else:
+        test = Numbers(np.full(3, 5.0), np.ones(3)), np.zeros((4, 3)), np.ones((4, 3))
+    figure = plot.summary(net, history, tmp_path / "s.png", test=test)
+    ax = figure.axes[-1] if output == "linear" else next(ax for ax in figure.axes if ax.get_xlabel() == "predicted")
+    assert ax.get_title() == ("2 of 3 right, 66.7 %" if output == "softmax" else "root mean squared error 1")

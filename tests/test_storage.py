@@ -1,6 +1,8 @@
 """Networks on disk."""
 
+import errno
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,7 +117,11 @@ def test_damaged_contents(saved):
         pn.load(saved, backend="numpy")
     saved.write_bytes(content)
     rewrite(saved, architecture={"sizes": [4, 2], "colour": "red"})
-    with pytest.raises(ValueError, match=r"the architecture in its metadata cannot be read .*colour"):
+    with pytest.raises(ValueError, match=r"net.safetensors: the architecture cannot be read \(.*'dim'"):
+        pn.load(saved, backend="numpy")
+    saved.write_bytes(content)
+    rewrite(saved, architecture=NETWORKS["plain"]().architecture() | {"colour": "red"})
+    with pytest.raises(ValueError, match=r"net.safetensors: the architecture cannot be read .*colour"):
         pn.load(saved, backend="numpy")
     rewrite(saved, kind="spiking")
     with pytest.raises(ValueError, match="kind 'spiking', want one of particle, dense"):
@@ -125,13 +131,16 @@ def test_damaged_contents(saved):
 def test_a_failed_save_leaves_the_old_file(saved, monkeypatch):
     before = saved.read_bytes()
 
-    def fail(tensors, path, metadata):
-        path.write_bytes(b"half")
-        raise OSError("disk full")
+    write = Path.write_bytes
 
-    monkeypatch.setattr(storage, "save_file", fail)
-    with pytest.raises(OSError, match="disk full"):
+    def fail(path, content):
+        write(path, content[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/net\.safetensors'") as caught:
         NETWORKS["dense"]().save(saved)
+    assert caught.value.errno == errno.ENOSPC
     assert saved.read_bytes() == before
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
 

@@ -18,7 +18,7 @@ struct Matrix {
 template <int ROWS, int COLUMNS, int STRIDE>
 __device__ inline void stage_tile(Scalar (&tile)[ROWS][STRIDE], const Matrix& matrix, int row0, int column0, int threads) {
     constexpr int VECTOR = 16 / sizeof(Scalar);
-    constexpr int LOADS_AT_ONCE = sizeof(Scalar) == 8 ? 1 : 4;  // registers are short in double
+    constexpr int LOADS_AT_ONCE = sizeof(Scalar) == 8 ? 1 : 2;  // registers are short in double
     static_assert(COLUMNS % VECTOR == 0 && STRIDE % VECTOR == 0 && COLUMNS <= STRIDE, "rows of whole vectors");
     if (matrix.aligned) {
 #pragma unroll 1

@@ -65,9 +65,12 @@ struct NodeSet {
     }
 };
 
+// Beside the tiles of x and dz, 48 KB of shared memory hold particles of so many components.
+constexpr int MOST_SHARED_COMPONENTS = sizeof(T) == 8 ? 14 : 16;
+
 // COUNT consecutive particles of a node set, for all threads of a block. Particles of many components would not fit
 // in shared memory and are read from the node set itself.
-template <int COUNT, bool IN_SHARED_MEMORY = (DIM + DIPOLE_DIM <= 16)>
+template <int COUNT, bool IN_SHARED_MEMORY = (DIM + DIPOLE_DIM <= MOST_SHARED_COMPONENTS)>
 struct ParticleTile {
     Particle particles[COUNT];
 

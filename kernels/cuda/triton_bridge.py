@@ -42,10 +42,18 @@ def _on_stream_of(x: Array) -> Iterator[None]:
         import torch
     except ImportError as error:
         raise RuntimeError(f"PN_GPU_CUPY_TRITON=1 needs torch and Triton, which cannot be imported: {error}") from error
-    with cupy.cuda.Device(x.device.id), torch.cuda.device(x.device.id):
-        stream = torch.cuda.ExternalStream(cupy.cuda.get_current_stream().ptr)
+    device = x.device.id
+    with cupy.cuda.Device(device), torch.cuda.device(device):
+        stream = _torch_stream(cupy.cuda.get_current_stream().ptr, device)
         with torch.cuda.stream(stream):
             yield
+
+
+def _torch_stream(pointer: int, device: int) -> Any:
+    """torch's stream of a CUDA handle; for the null stream's handle, 0, ExternalStream would make a new one."""
+    import torch
+
+    return torch.cuda.ExternalStream(pointer, device) if pointer else torch.cuda.default_stream(device)
 
 
 def _to_torch(a: Array | None) -> Any:

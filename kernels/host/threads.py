@@ -18,7 +18,7 @@ from typing import TypeVar
 import numpy as np
 from threadpoolctl import LibController, ThreadpoolController
 
-from pn_gpu.kernels.host.slices import even_slices
+from pn_gpu.kernels.host.slices import tile_slices
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -36,7 +36,9 @@ GROUPS_PER_THREAD = 4
 
 
 def num_threads() -> int:
-    """Threads for the tile loops: ``PN_GPU_NUM_THREADS``, else the CPUs this process may use; less within `at_most`.
+    """Threads for the tile loops: ``PN_GPU_NUM_THREADS`` (unless empty), else the CPUs this process may use.
+
+    Less within `at_most`.
 
     Raises
     ------
@@ -50,8 +52,8 @@ def num_threads() -> int:
 @cache
 def most_threads() -> int:
     """Threads of the pool and the caller's; raises what `num_threads` raises."""
-    setting = os.environ.get("PN_GPU_NUM_THREADS")
-    if setting is None:
+    setting = os.environ.get("PN_GPU_NUM_THREADS", "")
+    if not setting:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if not setting.isdecimal() or int(setting) < 1:
         raise ValueError(f"PN_GPU_NUM_THREADS: got {setting!r}, want a whole number of at least 1")
@@ -84,11 +86,23 @@ def share_out(length: int, tile: int, work: int) -> list[list[slice]]:
     work : int
         Multiply-adds of the whole; below `SERIAL_WORK` there is but one group.
     """
-    threads = num_threads() if work >= SERIAL_WORK else 1
-    count = max(-(-length // tile), threads)
-    tiles = even_slices(length, count)
-    size = max(1, -(-len(tiles) // (threads * GROUPS_PER_THREAD if threads > 1 else 1)))
+    step, size = _steps(length, tile, work)
+    tiles = tile_slices(length, step)
     return [tiles[start : start + size] for start in range(0, len(tiles), size)]
+
+
+def share_sizes(length: int, tile: int, work: int) -> tuple[int, int]:
+    """The length of the largest tile of `share_out`, and the number of its groups, for any length."""
+    step, size = _steps(length, tile, work)
+    return min(step, length), -(-length // (step * size))
+
+
+def _steps(length: int, tile: int, work: int) -> tuple[int, int]:
+    """Rows in a tile, all but the last of one length, and tiles in a group."""
+    threads = num_threads() if work >= SERIAL_WORK else 1
+    step = max(1, -(-length // max(-(-length // tile), threads)))
+    count = -(-length // step)
+    return step, max(1, -(-count // (threads * GROUPS_PER_THREAD if threads > 1 else 1)))
 
 
 def parallel_map(function: Callable[[Task], Result], tasks: Sequence[Task], work: int) -> list[Result]:

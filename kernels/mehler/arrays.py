@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import array_api_compat as compat
 import numpy as np
@@ -20,6 +21,9 @@ from pn_gpu.kernels.host.slices import even_slices
 from pn_gpu.kernels.host.threads import BLAS_SERIAL_WORK, GROUPS_PER_THREAD, num_threads, parallel_map
 
 Array = Any
+
+# What was sent to a device for an expansion or an approximation, as long as that lives.
+_kept: WeakKeyDictionary[Any, dict[tuple[str, ...], Any]] = WeakKeyDictionary()
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -51,7 +55,8 @@ class Library:
         self.product_dtype = x.dtype
         self.dtype = r.dtype if self.xp.finfo(r.dtype).bits >= 32 else self.xp.float32
         self.is_numpy = isinstance(x, np.ndarray)
-        self._takes_out = self.is_numpy or compat.is_cupy_array(x) or compat.is_torch_array(x)
+        self._is_torch = compat.is_torch_array(x)
+        self._takes_out = self.is_numpy or self._is_torch or compat.is_cupy_array(x)
 
     @property
     def itemsize(self) -> int:
@@ -77,6 +82,17 @@ class Library:
         if self.is_numpy:
             return values.astype(dtype or self.dtype)
         return self.xp.asarray(values.tolist(), dtype=dtype or self.dtype, device=self.device)
+
+    def kept(self, owner: Any, name: str, make: Callable[[], Result]) -> Result:
+        """What ``make`` makes of constants, once for every owner, device and dtype: a copy to a GPU is a launch, and
+        a graph that is captured takes none."""
+        if self.is_numpy:
+            return make()
+        made = _kept.setdefault(owner, {})
+        key = (name, self.xp.__name__, str(self.device), str(self.dtype))
+        if key not in made:
+            made[key] = make()
+        return made[key]  # type: ignore[no-any-return]
 
     def rows(self, indices: np.ndarray[Any, Any]) -> Array:
         """Indices of rows on the device."""
@@ -124,18 +140,21 @@ class Library:
             out[...] = self.cast(a @ b, out.dtype)
 
     def take_rows(self, a: Array, rows: Array, out: Array) -> Array:
-        """Rows of ``a`` [P, BN]; NumPy copies them to ``out``."""
+        """Rows of ``a`` [P, BN]; NumPy and torch copy them to ``out``."""
         if self.is_numpy:
             return np.take(a, rows, axis=0, out=out, mode="clip")
+        if self._is_torch:
+            # The standard's take allows for negative indices, at three more launches.
+            return self.xp.index_select(a, 0, rows, out=out)
         return self.xp.take(a, rows, axis=0)
 
     def with_ones(self, a: Array) -> Array:
         """``a`` [R, N] and a row of ones."""
         return self.xp.concat([a, self.xp.ones((1, a.shape[1]), dtype=a.dtype, device=self.device)])
 
-    def pick(self, a: Array, indices: np.ndarray[Any, Any]) -> Array:
-        """``a[indices]`` in the features' dtype."""
-        return self.cast(a[indices] if self.is_numpy else self.xp.take(a, self.rows(indices), axis=0), self.dtype)
+    def pick(self, a: Array, rows: Array) -> Array:
+        """``a[rows]`` in the features' dtype, for indices of `rows`."""
+        return self.cast(a[rows] if self.is_numpy else self.xp.take(a, rows, axis=0), self.dtype)
 
     def put_columns(self, a: Array, columns: np.ndarray[Any, Any], value: float) -> None:
         """``a[:, columns] = value``."""

@@ -197,10 +197,11 @@ def make_factors(
     expansion, rows, columns = approximation.expansion, approximation.left_out_in, approximation.left_out_out
     r_in, v_in, r_out, v_out = particles
 
-    def pick(r: Array, v: Array, indices: Any) -> NodeSet:
-        return NodeSet(library.pick(r, indices), library.pick(v, indices))
+    def pick(r: Array, v: Array, side: str, indices: Any) -> NodeSet:
+        on_device = library.kept(approximation, side, lambda: library.rows(indices))
+        return NodeSet(library.pick(r, on_device), library.pick(v, on_device))
 
-    others_in, others_out = pick(r_out, v_out, columns), pick(r_in, v_in, rows)
+    others_in, others_out = pick(r_out, v_out, "outputs", columns), pick(r_in, v_in, "inputs", rows)
     inputs = Factor(library, expansion, r_in, v_in, rows, others_in, True, keep=keep)
     outputs = Factor(library, expansion, r_out, v_out, columns, others_out, False, bias, keep)
     return inputs, outputs

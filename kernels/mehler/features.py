@@ -33,18 +33,29 @@ class NodeFeatures:
         self.library = library
         self.expansion = expansion
         self.left_out = left_out
+        constants = library.kept(expansion, "features", self._constants)
+        self._factor, self._scale, self._decay, self.centre, self._rotation, self._levels = constants
+
+    def _constants(self) -> tuple[Array, Array, Array, Array, Array, list[tuple[Array, Array]]]:
+        library, expansion = self.library, self.expansion
         factor, scale = expansion.recurrence
-        self._factor = library.constant(factor.T)[:, :, None]  # [n, K, 1]
-        self._scale = library.constant(scale.T)[:, :, None]  # [n, K, 1]
-        self._decay = library.constant(expansion.rates - 1)[:, None]  # [n, 1]
-        self.centre = library.constant(expansion.centre)[:, None]  # [n, 1]
-        self._rotation = library.constant(expansion.rotation)  # [n, n]
-        self._levels = [(library.rows(prefix), library.rows(degree)) for prefix, degree in expansion.levels]
+        return (
+            library.constant(factor.T)[:, :, None],  # [n, K, 1]
+            library.constant(scale.T)[:, :, None],  # [n, K, 1]
+            library.constant(expansion.rates - 1)[:, None],  # [n, 1]
+            library.constant(expansion.centre)[:, None],  # [n, 1]
+            library.constant(expansion.rotation),  # [n, n]
+            [(library.rows(prefix), library.rows(degree)) for prefix, degree in expansion.levels],
+        )
 
     @cached_property
     def _lowered(self) -> list[tuple[Array, Array]]:
-        constant = self.library.constant
-        return [(self.library.rows(lower), constant(slope)[None, :]) for lower, slope in self.expansion.lowered]
+        library, lowered = self.library, self.expansion.lowered
+
+        def make() -> list[tuple[Array, Array]]:
+            return [(library.rows(lower), library.constant(slope)[None, :]) for lower, slope in lowered]
+
+        return library.kept(self.expansion, "lowered", make)
 
     @property
     def num_hermite(self) -> int:

@@ -32,6 +32,9 @@ class Potential:
     triton_value, triton_derivative : callable, optional
         The same two functions as ``@triton.jit`` functions of one block of squared distances, for the Triton
         kernels.
+    second_derivative : callable, optional
+        ``second_derivative(s)``: d2k/ds2, elementwise, for gradients of gradients, which are refused without it.
+        Where it is singular at s = 0 it returns 0 there. Derivatives beyond the second are torch's own of it.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Potential:
     cuda_derivative: str | None = None
     triton_value: Any = None
     triton_derivative: Any = None
+    second_derivative: Callable[[Array], Array] | None = None
 
 
 _registered: dict[str, Potential] = {}

@@ -1,4 +1,4 @@
-"""k(s) = exp(-s), the paper's Eq. 3; k'(s) = -exp(-s)."""
+"""k(s) = exp(-s), the paper's Eq. 3; k'(s) = -exp(-s), k''(s) = exp(-s)."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ def _derivative(s: Any) -> Any:
     return -namespace_of(s).exp(-s)
 
 
+def _second_derivative(s: Any) -> Any:
+    return namespace_of(s).exp(-s)
+
+
 def farthest_square(smallest_normal: float) -> float:
     """The s at which exp(-s) is the root of the dtype's smallest normal number; from there on it is 0 on the CPU.
 
@@ -33,4 +37,5 @@ GAUSSIAN = Potential(
     derivative=_derivative,
     cuda_value="exp_(-s)",
     cuda_derivative="-exp_(-s)",
+    second_derivative=_second_derivative,
 )

@@ -1,4 +1,4 @@
-"""k(s) = (1 + s)^(-1/2); k'(s) = -(1 + s)^(-3/2) / 2."""
+"""k(s) = (1 + s)^(-1/2); k'(s) = -(1 + s)^(-3/2) / 2, k''(s) = 3 (1 + s)^(-5/2) / 4."""
 
 from __future__ import annotations
 
@@ -17,10 +17,16 @@ def _derivative(s: Any) -> Any:
     return -0.5 / (root * root * root)
 
 
+def _second_derivative(s: Any) -> Any:
+    base = 1 + s
+    return 0.75 / (base * base * namespace_of(s).sqrt(base))
+
+
 INVERSE_MULTIQUADRIC = Potential(
     name="inverse_multiquadric",
     value=_value,
     derivative=_derivative,
     cuda_value="rsqrt_(T(1) + s)",
     cuda_derivative="T(-0.5) * pow3_(rsqrt_(T(1) + s))",
+    second_derivative=_second_derivative,
 )

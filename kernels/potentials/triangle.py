@@ -1,4 +1,5 @@
-"""k(s) = max(0, 1 - sqrt s); k'(s) = -1 / (2 sqrt s) for 0 < s < 1, taken as 0 elsewhere."""
+"""k(s) = max(0, 1 - rho), rho = sqrt s; k'(s) = -1 / (2 rho) and k''(s) = 1 / (4 rho^3) for 0 < s < 1, taken as 0
+elsewhere."""
 
 from __future__ import annotations
 
@@ -15,9 +16,16 @@ def _value(s: Any) -> Any:
 
 def _derivative(s: Any) -> Any:
     xp = namespace_of(s)
+    outside = (s <= 0) | (s >= 1)
+    distance = xp.sqrt(xp.where(outside, xp.ones_like(s), s))
+    return xp.where(outside, xp.zeros_like(s), -0.5 / distance)
+
+
+def _second_derivative(s: Any) -> Any:
+    xp = namespace_of(s)
     inside = (s > 0) & (s < 1)
     distance = xp.sqrt(xp.where(inside, s, xp.ones_like(s)))
-    return xp.where(inside, -0.5 / distance, xp.zeros_like(s))
+    return xp.where(inside, 0.25 / distance**3, xp.zeros_like(s))
 
 
 TRIANGLE = Potential(
@@ -25,6 +33,7 @@ TRIANGLE = Potential(
     value=_value,
     derivative=_derivative,
     smooth_at_zero=False,
-    cuda_value="s < T(1) ? T(1) - sqrt_(s) : T(0)",
-    cuda_derivative="s > T(0) && s < T(1) ? T(-0.5) * rsqrt_(s) : T(0)",
+    cuda_value="s >= T(1) ? T(0) : T(1) - sqrt_(s)",
+    cuda_derivative="s <= T(0) || s >= T(1) ? T(0) : T(-0.5) * rsqrt_(s)",
+    second_derivative=_second_derivative,
 )

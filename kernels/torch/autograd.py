@@ -7,13 +7,24 @@ have the same derivative.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
+from torch._functorch.autograd_function import enable_single_level_autograd_function
+from torch.autograd import forward_ad
 
-from pn_gpu.kernels.room import How, Particles, Residuals
+from pn_gpu.kernels.room import How, OperatorGradient, Particles, Residuals
+from pn_gpu.kernels.staging import Planned
 from pn_gpu.kernels.torch import compute, library
+from pn_gpu.kernels.torch.forward_mode import nestable
+from pn_gpu.kernels.torch.grad_batches import sees_batches
+from pn_gpu.kernels.torch.library import Staged
+from pn_gpu.kernels.torch.planned import call_planned
+from pn_gpu.kernels.torch.second_order import Direction, hessian_product
 
 # Skips the dispatcher's own autograd layer: `_ParticleLinear` is that layer, in half its time.
 _below_autograd = torch._C._AutoDispatchBelowAutograd
@@ -21,12 +32,14 @@ _functorch_is_active = torch._C._are_functorch_transforms_active
 _saved_tensors_hooks = torch._C._autograd._top_saved_tensors_default_hooks
 
 
-def particle_linear(x: Tensor, particles: Particles, bias: Tensor | None, how: How) -> Tensor:
+def particle_linear(x: Tensor, particles: Particles, bias: Tensor | None, how: How | Planned) -> Tensor:
     """z [..., M] for x [..., N], differentiable with respect to every tensor; arguments are taken as checked.
 
     Under autocast x is cast and z returned in autocast's dtype; particles and bias stay as they are.
     """
     x = _autocast(x)
+    if isinstance(how, Planned):
+        return call_planned(x, particles, bias, how)
     if torch.compiler.is_compiling():
         return library.call_forward(x, particles, bias, how)
     return _apply(_ParticleLinear, _Kept(_may_keep(x, *particles, bias)), how, x, *particles, bias)
@@ -37,6 +50,13 @@ def _autocast(x: Tensor) -> Tensor:
     if device == "meta" or not torch.is_autocast_enabled(device) or x.dtype == torch.float64:
         return x
     return x.to(torch.get_autocast_dtype(device))
+
+
+@contextmanager
+def _next_level() -> Iterator[None]:
+    """Below autograd of the level at hand, where outer levels of torch.func differentiate as they did."""
+    with torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True), _below_autograd():
+        yield
 
 
 def _is_staged(x: Tensor) -> bool:
@@ -73,13 +93,13 @@ def _may_keep(*tensors: Tensor | None) -> bool:
 
 
 class _ParticleLinear(torch.autograd.Function):
-    generate_vmap_rule = True
+    """The operator; its forward mode goes through `second_order`."""
 
     @staticmethod
-    def forward(kept: _Kept, how: How, x: Tensor, *rest: Any) -> Tensor:
+    def forward(kept: _Kept, how: How | Staged, x: Tensor, *rest: Any) -> Tensor:
         particles, bias = Particles(*rest[:4]), rest[4]
-        if _is_staged(x):
-            with _below_autograd():
+        if isinstance(how, Staged) or _is_staged(x):
+            with _next_level():
                 return library.call_forward(x, particles, bias, how)
         z, kept.residuals = compute.forward(x, particles, bias, how, kept.wanted)
         return z
@@ -88,12 +108,28 @@ class _ParticleLinear(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.kept, ctx.how = inputs[:2]
         ctx.save_for_backward(*inputs[2:7])
+        ctx.save_for_forward(*inputs[2:7])
         ctx.bias_dtype = None if inputs[7] is None else inputs[7].dtype
 
     @staticmethod
+    @sees_batches
     def backward(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
         x, *particles = ctx.saved_tensors
         return (None, None, *_gradients(ctx, ctx.needs_input_grad[2:8], dz, x, Particles(*particles)))
+
+    @staticmethod
+    @nestable
+    def jvp(ctx: Any, saved: list[Tensor], *tangents: Tensor | None) -> Tensor:
+        x, *particles = saved
+        u_x, *u_particles, u_bias = tangents[2:]
+        u = Direction(None, u_x, _complete(u_particles, particles))
+        nothing = x.new_zeros(()).expand(*x.shape[:-1], len(particles[2]))  # S is linear in dz
+        tangent = _hessian_product(nothing, x, Particles(*particles), u, ctx.how, True, False).dz
+        return tangent if u_bias is None else (tangent + u_bias).to(tangent.dtype)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], kept: _Kept, how: How | Staged, *tensors: Tensor) -> Any:
+        return _vmap_forward(partial(_apply, _ParticleLinear, _Kept(False), how), info, in_dims[2:], *tensors)
 
 
 def _gradients(
@@ -102,8 +138,10 @@ def _gradients(
     """Gradients of x, of the four arrays of particles and of the bias; None where none is needed."""
     need_dx, *need_each, need_dbias = needs
     wanted = (need_dx, any(need_each), need_dbias)
-    if torch.is_grad_enabled() or _is_staged(x):
-        results = library.from_list(_apply(_ParticleLinearBackward, ctx.how, wanted, dz, x, *particles), *wanted)
+    if isinstance(ctx.how, Staged):
+        results = library.from_list(library.call_backward(dz, x, particles, ctx.how, *wanted), *wanted)
+    elif torch.is_grad_enabled() or _is_staged(x):
+        results = library.from_list(_apply(_ParticleLinearBackward, ctx.how, *wanted, dz, x, *particles), *wanted)
     else:
         results = list(compute.backward(dz, x, particles, ctx.how, *wanted[:2], ctx.kept.take()))
     dx, *of_particles, dbias = results
@@ -114,80 +152,138 @@ def _gradients(
     return dx, *(g if need else None for g, need in zip(of_particles, need_each, strict=True)), dbias
 
 
-def _save_nothing(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    """A refusal needs nothing."""
+def _complete(parts: Sequence[Tensor | None], particles: Sequence[Tensor]) -> Particles | None:
+    """Directions of the four arrays of particles, zeros where one has none; None where none has one."""
+    if all(part is None for part in parts):
+        return None
+    return Particles(*(torch.zeros_like(p) if t is None else t for t, p in zip(parts, particles, strict=True)))
 
 
-def _refuse(ctx: Any, *gradients: Any) -> NoReturn:
-    raise RuntimeError(
-        "particle_linear: gradients of gradients are not implemented; take the first gradient without "
-        "create_graph=True, or build the layer from pn_gpu.dense_weight where second ones are needed"
-    )
+def _hessian_product(
+    dz: Tensor, x: Tensor, particles: Particles, u: Direction, how: How | Staged, need_dz: bool, need_rest: bool
+) -> Direction:
+    of = library.call_hessian if isinstance(how, Staged) else hessian_product
+    return of(dz, x, particles, u, how, need_dz, need_rest)
 
 
 class _ParticleLinearBackward(torch.autograd.Function):
-    """The gradient: torch.func records it as differentiable, being differentiated it refuses."""
-
-    generate_vmap_rule = True
+    """The operator's gradient; its derivatives go through `second_order`."""
 
     @staticmethod
-    def forward(
-        how: How, wanted: tuple[bool, bool, bool], dz: Tensor, x: Tensor, *particles: Tensor
-    ) -> tuple[Tensor, ...]:
-        with _below_autograd():
-            return tuple(library.call_backward(dz, x, Particles(*particles), how, *wanted))
+    def forward(how: How | Staged, need_dx: bool, need_particles: bool, need_dbias: bool, *tensors: Tensor) -> Any:
+        dz, x, *particles = tensors
+        with _next_level():
+            return tuple(library.call_backward(dz, x, Particles(*particles), how, need_dx, need_particles, need_dbias))
 
-    setup_context = staticmethod(_save_nothing)
-    backward = staticmethod(_refuse)
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.how, *ctx.wanted = inputs[:4]
+        ctx.save_for_backward(*inputs[4:])
+        ctx.save_for_forward(*inputs[4:])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    @sees_batches
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        dz, x, *particles = ctx.saved_tensors
+        u_x, *u_particles, u_bias = library.from_list(cotangents, *ctx.wanted)
+        u = Direction(None, u_x, _complete(u_particles, particles))
+        needs = ctx.needs_input_grad[4:]
+        h = _hessian_product(dz, x, Particles(*particles), u, ctx.how, needs[0], any(needs[1:]))
+        h_dz = h.dz if u_bias is None or h.dz is None else h.dz + u_bias.to(h.dz.dtype)
+        return None, None, None, None, h_dz, h.x, *(h.particles or (None,) * 4)
+
+    @staticmethod
+    @nestable
+    def jvp(ctx: Any, saved: list[Tensor], *tangents: Tensor | None) -> tuple[Tensor, ...]:
+        dz, x, *particles = saved
+        u_dz, u_x, *u_particles = tangents[4:]
+        u = Direction(u_dz, u_x, _complete(u_particles, particles))
+        h = _hessian_product(dz, x, Particles(*particles), u, ctx.how, False, any(ctx.wanted[:2]))
+        dbias = (torch.zeros_like(dz) if u_dz is None else u_dz).reshape(-1, dz.shape[-1]).sum(0)
+        return tuple(library.as_list(OperatorGradient(h.x, *(h.particles or (None,) * 4), dbias), *ctx.wanted))
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> Any:
+        return _vmap_list(partial(_apply, _ParticleLinearBackward), info, in_dims, *arguments)
+
+
+class _LastStaged(torch.autograd.Function):
+    """The product with the Hessian as an operator, whose own derivatives are not staged."""
+
+    @staticmethod
+    def forward(hessian: Any, *arguments: Any) -> tuple[Tensor, ...]:
+        with _next_level():
+            return tuple(hessian(*arguments))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """A refusal needs nothing."""
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> NoReturn:
+        raise RuntimeError(
+            "particle_linear: third derivatives are not implemented under torch.compile; take them in eager mode"
+        )
+
+    jvp = backward
 
 
 def _register(name: str) -> None:
-    """Derivative and vmap of one staged operator; its settings follow the tensors of the layer."""
-    forward, backward = library.FORWARD[name], library.BACKWARD[name]
+    """Derivatives and vmap of the staged operators of one way to compute the layer."""
+    forward, backward, hessian = (group[name] for group in (library.FORWARD, library.BACKWARD, library.HESSIAN))
 
-    def save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[:5])
-        ctx.settings = inputs[6:]
-        ctx.bias_dtype = None if inputs[5] is None else inputs[5].dtype
+    def differentiable_forward(x: Tensor, *rest: Any) -> Tensor:
+        return _apply_here(_ParticleLinear, _Kept(False), Staged(name, rest[5:]), x, *rest[:5])
 
-    def differentiate(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
-        need_dx, *need_each, need_dbias = ctx.needs_input_grad[:6]
-        wanted = (need_dx, any(need_each), need_dbias)
-        results = library.from_list(backward(dz, *ctx.saved_tensors, *ctx.settings, *wanted), *wanted)
-        dx, *of_particles, dbias = results
-        each = (g if need else None for g, need in zip(of_particles, need_each, strict=True))
-        dbias = dbias if dbias is None else dbias.to(ctx.bias_dtype)
-        return (dx, *each, dbias, *(None for _ in ctx.settings))
+    def differentiable_backward(*arguments: Any) -> list[Tensor]:
+        tensors, settings, wanted = arguments[:6], arguments[6:-3], arguments[-3:]
+        return list(_apply_here(_ParticleLinearBackward, Staged(name, settings), *wanted, *tensors))
 
-    def vmap_forward(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Tensor, int]:
-        """Batched inputs are one more leading dimension; batched particles are one layer after the other."""
-        if all(dim is None for dim in in_dims[1:]):
-            x, *rest = arguments
-            return forward(x.movedim(in_dims[0], 0), *rest), 0
-        return torch.stack([forward(*_select(arguments, in_dims, i)) for i in range(info.batch_size)]), 0
+    def differentiable_hessian(*arguments: Any) -> list[Tensor]:
+        return list(_apply_here(_LastStaged, hessian, *arguments))
 
-    def vmap_backward(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[list[Tensor], list[int]]:
-        """A gradient per sample is a call per sample."""
-        calls = [backward(*_select(arguments, in_dims, i)) for i in range(info.batch_size)]
-        results = [torch.stack(gradients) for gradients in zip(*calls, strict=True)]
-        return results, [0] * len(results)
+    library.implement(forward, differentiable_forward, "Autograd")
+    library.implement(backward, differentiable_backward, "Autograd")
+    library.implement(hessian, differentiable_hessian, "Autograd")
+    torch.library.register_vmap(forward, partial(_vmap_forward, forward))
+    torch.library.register_vmap(backward, partial(_vmap_list, backward))
+    torch.library.register_vmap(hessian, partial(_vmap_list, hessian))
 
-    torch.library.register_autograd(f"pn_gpu::{name}", differentiate, setup_context=save)
-    torch.library.register_autograd(f"pn_gpu::{name}_backward", _refuse, setup_context=_save_nothing)
-    torch.library.register_vmap(f"pn_gpu::{name}", vmap_forward)
-    torch.library.register_vmap(f"pn_gpu::{name}_backward", vmap_backward)
+
+def _vmap_forward(call: Any, info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Tensor, int]:
+    """Batched inputs are one more leading dimension; batched particles are one layer after the other."""
+    if all(dim is None for dim in in_dims[1:]):
+        x, *rest = arguments
+        return call(x.movedim(in_dims[0], 0), *rest), 0
+    return torch.stack([call(*_select(arguments, in_dims, i)) for i in range(info.batch_size)]), 0
+
+
+def _vmap_list(call: Any, info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
+    """A gradient per sample is a call per sample."""
+    calls = [call(*_select(arguments, in_dims, i)) for i in range(info.batch_size)]
+    results = type(calls[0])(torch.stack(gradients) for gradients in zip(*calls, strict=True))
+    return results, type(calls[0])([0] * len(results))
 
 
 def _select(arguments: tuple[Any, ...], in_dims: tuple[int | None, ...], index: int) -> list[Any]:
     return [a if dim is None else a.select(dim, index) for a, dim in zip(arguments, in_dims, strict=True)]
 
 
-for _name in library.SETTINGS:
-    _register(_name)
-
-
 def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
     """``function.apply`` without its binding of default arguments, which takes as long as the rest."""
     if _functorch_is_active():
         return function.apply(*arguments)
-    return super(torch.autograd.Function, function).apply(*arguments)
+    return _apply_here(function, *arguments)
+
+
+def _apply_here(function: type[torch.autograd.Function], *arguments: Any) -> Any:
+    """``function.apply`` of the dispatcher's level at hand, which torch.func has seen to."""
+    if not _functorch_is_active():
+        return super(torch.autograd.Function, function).apply(*arguments)  # type: ignore[misc]
+    with enable_single_level_autograd_function():
+        return super(torch.autograd.Function, function).apply(*arguments)  # type: ignore[misc]
+
+
+for _name in library.SETTINGS:
+    _register(_name)

@@ -30,7 +30,7 @@ def forward(
     """z [..., M] for x [..., N], contiguous, and with ``keep`` what spares `backward` work."""
     room = room_of(x.device, how)
     with _own_threads():
-        z, residuals = room.forward(_matrix(x), particles, bias, how, keep)
+        z, residuals = room.forward(as_matrix(x), particles, bias, how, keep)
     return z if x.ndim == 2 else z.reshape(*x.shape[:-1], z.shape[1]), residuals
 
 
@@ -45,11 +45,11 @@ def backward(
 ) -> OperatorGradient:
     """Gradients for dz [..., M] and x [..., N], contiguous, each in the shape and dtype of what it belongs to."""
     if not (need_dx or need_particles):
-        dbias = _matrix(dz).sum(dim=0, dtype=_computable(particles.r_out).dtype)
+        dbias = as_matrix(dz).sum(dim=0, dtype=_computable(particles.r_out).dtype)
         return OperatorGradient(None, None, None, None, None, dbias.to(particles.r_out.dtype))
     room = room_of(x.device, how)
     with _own_threads():
-        gradient = room.backward(_matrix(dz), _matrix(x), particles, how, need_dx, need_particles, residuals)
+        gradient = room.backward(as_matrix(dz), as_matrix(x), particles, how, need_dx, need_particles, residuals)
     if gradient.dx is None or x.ndim == 2:
         return gradient
     return gradient._replace(dx=gradient.dx.reshape(x.shape))
@@ -169,6 +169,6 @@ def _computable(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype in COMPUTED_DTYPES else tensor.float()
 
 
-def _matrix(x: Tensor) -> Tensor:
+def as_matrix(x: Tensor) -> Tensor:
     """[..., N] as [B, N]; -1 would be ambiguous for an empty batch."""
     return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])

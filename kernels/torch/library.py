@@ -1,16 +1,19 @@
-"""The operator and its gradient as operators of `torch.library`, for whatever stages a call: compiled graphs,
-torch.func, export.
+"""The operator, its gradient and the product with its Hessian as operators of `torch.library`, for whatever stages a
+call: compiled graphs, torch.func, export.
 
-Two pairs: ``pn_gpu::particle_linear`` computes every weight, and a potential travels by its name;
+Two of each: ``pn_gpu::particle_linear`` computes every weight, and a potential travels by its name;
 ``pn_gpu::mehler_linear`` takes the expansion packed into one tensor. Here are the schemas, the implementations, and
 what tracing needs to know of them: shapes, dtypes and strides of their results (fakes). All take x [..., N] of any
 leading dimensions and return contiguous tensors. A backward returns a list of what was asked for: dx, four particle
-gradients, dbias.
+gradients, dbias; so does a product with the Hessian: the parts of dz, of x and of the four arrays of particles.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -22,27 +25,55 @@ from pn_gpu.kernels.mehler.expansion import Approximation
 from pn_gpu.kernels.mehler.packing import pack, unpack
 from pn_gpu.kernels.room import Direct, How, Mehler, OperatorGradient, Particles
 from pn_gpu.kernels.torch import compute
+from pn_gpu.kernels.torch.second_order import Direction, hessian_product
 
 # How a call is computed, as its operators take it.
 SETTINGS = {"particle_linear": "str potential, str? precision", "mehler_linear": "Tensor packed"}
-_LAYER = "Tensor x, Tensor r_in, Tensor v_in, Tensor r_out, Tensor v_out"
+LAYER = "Tensor x, Tensor r_in, Tensor v_in, Tensor r_out, Tensor v_out"
+NEEDS = "bool need_dx, bool need_particles, bool need_dbias"
+_DIRECTION = "Tensor? u_dz, Tensor? u_x, Tensor? u_r_in, Tensor? u_v_in, Tensor? u_r_out, Tensor? u_v_out"
 
 _library = torch.library.Library("pn_gpu", "DEF")
 _packed: WeakKeyDictionary[Approximation, Tensor] = WeakKeyDictionary()
 
 
-def call_forward(x: Tensor, particles: Particles, bias: Tensor | None, how: How) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class Staged:
+    """How a call is computed, for which pair of operators and as they take it; its tensor may have no numbers."""
+
+    name: str
+    settings: tuple[Any, ...]
+
+
+def call_forward(x: Tensor, particles: Particles, bias: Tensor | None, how: How | Staged) -> Tensor:
     """z by the operator that stages ``how``."""
-    name, settings = _staged(how)
-    return FORWARD[name](x, *particles, bias, *settings)
+    staged = _staged(how)
+    return FORWARD[staged.name](x, *particles, bias, *staged.settings)
 
 
 def call_backward(
-    dz: Tensor, x: Tensor, particles: Particles, how: How, need_dx: bool, need_particles: bool, need_dbias: bool
+    dz: Tensor,
+    x: Tensor,
+    particles: Particles,
+    how: How | Staged,
+    need_dx: bool,
+    need_particles: bool,
+    need_dbias: bool,
 ) -> list[Tensor]:
     """What was asked for, by the operator that stages ``how``."""
-    name, settings = _staged(how)
-    return BACKWARD[name](dz, x, *particles, *settings, need_dx, need_particles, need_dbias)
+    staged = _staged(how)
+    return BACKWARD[staged.name](dz, x, *particles, *staged.settings, need_dx, need_particles, need_dbias)
+
+
+def call_hessian(
+    dz: Tensor, x: Tensor, particles: Particles, u: Direction, how: How | Staged, need_dz: bool, need_rest: bool
+) -> Direction:
+    """`second_order.hessian_product` by the operator that stages ``how``."""
+    staged = _staged(how)
+    directions = u.dz, u.x, *(u.particles or (None,) * 4)
+    given = iter(HESSIAN[staged.name](dz, x, *particles, *directions, *staged.settings, need_dz, need_rest))
+    h_dz = next(given) if need_dz else None
+    return Direction(h_dz, next(given), Particles(*given)) if need_rest else Direction(h_dz, None, None)
 
 
 def potential_name(potential: str | potentials.Potential) -> str:
@@ -62,10 +93,17 @@ def potential_name(potential: str | potentials.Potential) -> str:
     return known.name
 
 
-def _staged(how: How) -> tuple[str, tuple[Any, ...]]:
+def implement(operator: Any, function: Any, key: str) -> None:
+    """Let ``function`` be what an operator of this library does for a dispatch key."""
+    _library.impl(operator, function, key)
+
+
+def _staged(how: How | Staged) -> Staged:
+    if isinstance(how, Staged):
+        return how
     if isinstance(how, Direct):
-        return "particle_linear", (potential_name(how.potential), how.precision)
-    return "mehler_linear", (_packed_tensor(how.approximation),)
+        return Staged("particle_linear", (potential_name(how.potential), how.precision))
+    return Staged("mehler_linear", (_packed_tensor(how.approximation),))
 
 
 def _packed_tensor(approximation: Approximation) -> Tensor:
@@ -80,6 +118,18 @@ def how_of(name: str, settings: Sequence[Any]) -> How:
     if name == "particle_linear":
         return Direct(potentials.get(settings[0]), settings[1])
     return Mehler(unpack(compute.view(settings[0].cpu())))
+
+
+def _as_outermost() -> Any:
+    """Lets torch.func work in what an operator does, which the dispatcher calls below autograd and below torch.func."""
+    return torch._C._ForceDispatchKeyGuard(*_keys_of_a_new_thread())
+
+
+@cache
+def _keys_of_a_new_thread() -> tuple[Any, Any]:
+    with ThreadPoolExecutor(1) as pool:
+        included = pool.submit(torch._C._dispatch_tls_local_include_set).result()
+        return included, pool.submit(torch._C._dispatch_tls_local_exclude_set).result()
 
 
 def as_list(gradient: OperatorGradient, need_dx: bool, need_particles: bool, need_dbias: bool) -> list[Tensor]:
@@ -98,9 +148,10 @@ def from_list(
 
 def _define(name: str, settings: str) -> None:
     tags = (torch.Tag.pt2_compliant_tag,)
-    _library.define(f"{name}({_LAYER}, Tensor? bias, {settings}) -> Tensor", tags=tags)
-    needs = "bool need_dx, bool need_particles, bool need_dbias"
-    _library.define(f"{name}_backward(Tensor dz, {_LAYER}, {settings}, {needs}) -> Tensor[]", tags=tags)
+    _library.define(f"{name}({LAYER}, Tensor? bias, {settings}) -> Tensor", tags=tags)
+    _library.define(f"{name}_backward(Tensor dz, {LAYER}, {settings}, {NEEDS}) -> Tensor[]", tags=tags)
+    needs = "bool need_dz, bool need_rest"
+    _library.define(f"{name}_hessian(Tensor dz, {LAYER}, {_DIRECTION}, {settings}, {needs}) -> Tensor[]", tags=tags)
 
     def forward(x: Tensor, *rest: Any) -> Tensor:
         particles, bias, settings = Particles(*rest[:4]), rest[4], rest[5:]
@@ -111,19 +162,34 @@ def _define(name: str, settings: str) -> None:
         gradient = compute.backward(dz, x, particles, how_of(name, settings), *needs[:2])
         return as_list(gradient, *needs)
 
+    def hessian(*arguments: Any) -> list[Tensor]:
+        (dz, x, *particles), (u_dz, u_x, *u_particles) = arguments[:6], arguments[6:12]
+        directions = None if u_particles[0] is None else Particles(*u_particles)
+        u, how = Direction(u_dz, u_x, directions), how_of(name, arguments[12:-2])
+        with torch.no_grad(), _as_outermost():
+            h = hessian_product(dz, x, Particles(*particles), u, how, *arguments[-2:])
+        return [part.contiguous() for part in (h.dz, h.x, *(h.particles or ())) if part is not None]
+
     def forward_fake(x: Tensor, *rest: Any) -> Tensor:
         return x.new_empty((*x.shape[:-1], rest[2].shape[0]))
 
     def backward_fake(dz: Tensor, x: Tensor, *rest: Any) -> list[Tensor]:
         particles, needs = Particles(*rest[:4]), rest[-3:]
         empty = [t.new_empty(t.shape) for t in (x, *particles)]
-        return as_list(OperatorGradient(*empty, particles.r_out.new_empty((particles.r_out.shape[0],))), *needs)
+        dbias = particles.r_out.new_empty((particles.r_out.shape[0],))
+        return as_list(OperatorGradient._make((*empty, dbias)), *needs)
+
+    def hessian_fake(dz: Tensor, *rest: Any) -> list[Tensor]:
+        need_dz, need_rest = rest[-2:]
+        return [t.new_empty(t.shape) for t in (*([dz] if need_dz else []), *(rest[:5] if need_rest else []))]
 
     for device in ("CPU", "CUDA"):
         _library.impl(name, forward, device)
         _library.impl(f"{name}_backward", backward, device)
+        _library.impl(f"{name}_hessian", hessian, device)
     torch.library.register_fake(f"pn_gpu::{name}", forward_fake, lib=_library)
     torch.library.register_fake(f"pn_gpu::{name}_backward", backward_fake, lib=_library)
+    torch.library.register_fake(f"pn_gpu::{name}_hessian", hessian_fake, lib=_library)
 
 
 for _name, _settings in SETTINGS.items():
@@ -131,3 +197,4 @@ for _name, _settings in SETTINGS.items():
 
 FORWARD = {name: getattr(torch.ops.pn_gpu, name).default for name in SETTINGS}
 BACKWARD = {name: getattr(torch.ops.pn_gpu, f"{name}_backward").default for name in SETTINGS}
+HESSIAN = {name: getattr(torch.ops.pn_gpu, f"{name}_hessian").default for name in SETTINGS}

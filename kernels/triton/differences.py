@@ -10,7 +10,7 @@ before the sum). Chunks, slabs and determinism are those of `moments`.
 import triton
 import triton.language as tl
 
-from pn_gpu.kernels.triton.outer_product import outer_product
+from pn_gpu.kernels.triton.outer_product import outer_product, rows_from
 from pn_gpu.kernels.triton.weights import UNROLLED, dipole_products, load_components, squared_distances
 
 
@@ -43,8 +43,8 @@ def difference_kernel(
     dz_low,
     table_in,  # [n + d, N']
     table_out,  # [n + d, M']
-    sums_in,  # [out_chunks, n + d, N']
-    sums_out,  # [in_chunks, n + d, M']
+    sums_in,  # [out_chunks * batch_parts, n + d, N']
+    sums_out,  # [in_chunks * batch_parts, n + d, M']
     batch,
     size_in,
     size_out,
@@ -52,6 +52,8 @@ def difference_kernel(
     padded_out,
     tiles_in,  # tiles of a chunk
     tiles_out,
+    batch_parts,
+    rows_of_part,
     stride_x,
     stride_dz,
     stride_table,
@@ -59,6 +61,7 @@ def difference_kernel(
     d: tl.constexpr,
     VALUE: tl.constexpr,
     DERIVATIVE: tl.constexpr,
+    ROWS_FAR_APART: tl.constexpr,  # a step of BK rows passes 2^31 elements
     SPLIT: tl.constexpr,
     PRECISION: tl.constexpr,
     BI: tl.constexpr,
@@ -66,10 +69,13 @@ def difference_kernel(
     BK: tl.constexpr,
 ):
     """Sums of a chunk of tiles [BI, BJ]; the positions in the tables are scaled, and so are the sums."""
-    i_in, i_out = tl.program_id(0), tl.program_id(1)
+    i_in, i_out, i_part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    x, x_low, dz, dz_low, batch = rows_from(
+        x, x_low, dz, dz_low, batch, stride_x, stride_dz, i_part * rows_of_part, rows_of_part
+    )
     o_in, o_out = tl.arange(0, BI), tl.arange(0, BJ)
-    sums_in += i_out.to(tl.int64) * (n + d) * padded_in
-    sums_out += i_in.to(tl.int64) * (n + d) * padded_out
+    sums_in += (i_out * batch_parts + i_part).to(tl.int64) * (n + d) * padded_in
+    sums_out += (i_in * batch_parts + i_part).to(tl.int64) * (n + d) * padded_out
     first_in, first_out = i_in * tiles_in * BI, i_out * tiles_out * BJ
     end_in = tl.minimum(first_in + tiles_in * BI, size_in)
     end_out = tl.minimum(first_out + tiles_out * BJ, size_out)
@@ -81,7 +87,7 @@ def difference_kernel(
             columns, v_columns = table_out + j, table_out + j + n * stride_table
             g = outer_product(
                 x + i, x_low + i, dz + j, dz_low + j, batch, size_in - i, size_out - j, stride_x, stride_dz,
-                SPLIT, PRECISION, BI, BJ, BK,
+                ROWS_FAR_APART, SPLIT, PRECISION, BI, BJ, BK,
             )  # fmt: skip
             r_out = load_components(columns, o_out, stride_table, n)
             v_out = load_components(v_columns, o_out, stride_table, d)

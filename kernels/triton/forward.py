@@ -3,11 +3,15 @@
 The batch is the product's N dimension: a weight is made once per batch tile and goes from the registers it was made in
 to the tensor core. dx = dz W^T is the same product with the node sets exchanged. Where the tiles of z are too few to
 fill the device (a small batch, a narrow layer), the inputs are split into parts whose sums are added in a fixed order.
+
+With FACTORED the weights themselves are made on tensor cores (see `factors`), as long as no particle is far out; where
+one is, the same kernel without it does the work, and which of the two returns at once is known to the device alone.
 """
 
 import triton
 import triton.language as tl
 
+from pn_gpu.kernels.triton.factors import any_far, factor_products, load_factors
 from pn_gpu.kernels.triton.weights import dipole_products, load_components, squared_distances
 
 
@@ -17,6 +21,11 @@ def product_kernel(
     x_low,  # [B, N], what rounding to 16 bits left of x, with SPLIT; else not read
     table_in,  # [n + d, N']
     table_out,  # [n + d, M']
+    exponents_out,  # [M', 16], left factors, with FACTORED
+    exponents_in,  # [N', 16], right factors
+    dipoles_out,
+    dipoles_in,
+    is_far,  # [blocks], with CHOOSES
     bias,  # [M], with HAS_BIAS
     z,  # [splits, B, M], contiguous
     batch,
@@ -26,9 +35,12 @@ def product_kernel(
     tiles_out,
     stride_x,
     stride_table,
+    blocks,
     n: tl.constexpr,
     d: tl.constexpr,
     VALUE: tl.constexpr,
+    FACTORED: tl.constexpr,
+    CHOOSES: tl.constexpr,  # there is a launch with FACTORED and one without it
     HAS_BIAS: tl.constexpr,
     SPLIT: tl.constexpr,
     PADDED: tl.constexpr,  # x has readable zeros up to a multiple of BK inputs
@@ -38,34 +50,45 @@ def product_kernel(
     BK: tl.constexpr,
 ):
     """One tile [BO, BB] of z^T, over one part of the inputs."""
+    if CHOOSES:  # noqa: SIM102
+        if any_far(is_far, blocks) == FACTORED:
+            return
     # Neighbouring programs share their rows of x.
     i_out, i_batch, i_split = tl.program_id(0) % tiles_out, tl.program_id(0) // tiles_out, tl.program_id(1)
     o_out = i_out * BO + tl.arange(0, BO)
     o_in = tl.arange(0, BK)
     o_batch = tl.arange(0, BB)
     dipoles = n * stride_table
-    # The first row may lie past 2^31 elements; within the tile 32 bits suffice.
+    # The rows of a tile may lie 2^31 elements apart.
     first_row = i_batch.to(tl.int64) * BB
     rows = (batch - first_row).to(tl.int32)
     # Rows past the batch repeat its last one: nothing of them is stored, and the loads need no mask.
-    o_x = tl.minimum(o_batch, rows - 1)[:, None] * stride_x + o_in[None, :]  # [BB, BK]
+    o_x = tl.minimum(o_batch, rows - 1).to(tl.int64)[:, None] * stride_x + o_in[None, :]  # [BB, BK]
     x += first_row * stride_x
     x_low += first_row * stride_x
-    r_out = load_components(table_out, o_out, stride_table, n)
-    v_out = load_components(table_out + dipoles, o_out, stride_table, d)
+    if FACTORED:
+        exponents = load_factors(exponents_out, o_out)  # [BO, 16]
+        q_factors = load_factors(dipoles_out, o_out)
+    else:
+        r_out = load_components(table_out, o_out, stride_table, n)
+        v_out = load_components(table_out + dipoles, o_out, stride_table, d)
     z_t = tl.zeros([BO, BB], tl.float64 if table_in.dtype.element_ty == tl.float64 else tl.float32)
     start = i_split * inputs_per_split
     for k in tl.range(start, tl.minimum(start + inputs_per_split, size_in), BK):
-        positions_in = table_in + k
-        r_in = load_components(positions_in, o_in, stride_table, n)
-        v_in = load_components(positions_in + dipoles, o_in, stride_table, d)
         if PADDED:
             x_tile = tl.load(x + k + o_x)  # [BB, BK]
         else:
             x_tile = tl.load(x + k + o_x, mask=(o_in < size_in - k)[None, :], other=0.0)
-        s = squared_distances(table_out, r_out, o_out, positions_in, r_in, o_in, stride_table, n)
-        q = dipole_products(table_out + dipoles, v_out, o_out, positions_in + dipoles, v_in, o_in, stride_table, d)
-        w = q * VALUE(s)  # [BO, BK]
+        if FACTORED:
+            q = factor_products(q_factors, load_factors(dipoles_in, k + o_in))
+            w = q * tl.exp2(factor_products(exponents, load_factors(exponents_in, k + o_in)))  # [BO, BK]
+        else:
+            positions_in = table_in + k
+            r_in = load_components(positions_in, o_in, stride_table, n)
+            v_in = load_components(positions_in + dipoles, o_in, stride_table, d)
+            s = squared_distances(table_out, r_out, o_out, positions_in, r_in, o_in, stride_table, n)
+            q = dipole_products(table_out + dipoles, v_out, o_out, positions_in + dipoles, v_in, o_in, stride_table, d)
+            w = q * VALUE(s)  # [BO, BK]
         w_high = w.to(x_tile.dtype)
         z_t = tl.dot(w_high, tl.trans(x_tile), z_t, input_precision=PRECISION, out_dtype=z_t.dtype)
         if SPLIT:
@@ -77,7 +100,7 @@ def product_kernel(
     if HAS_BIAS:
         z_t += tl.load(bias + o_out, mask=m_out, other=0.0)[:, None].to(z_t.dtype)
     z += (i_split.to(tl.int64) * batch + first_row) * size_out
-    o_z = o_batch[:, None] * size_out + o_out[None, :]  # [BB, BO]
+    o_z = o_batch.to(tl.int64)[:, None] * size_out + o_out[None, :]  # [BB, BO]
     tl.store(z + o_z, tl.trans(z_t).to(z.dtype.element_ty), mask=(o_batch < rows)[:, None] & m_out[None, :])
 
 

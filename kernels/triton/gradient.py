@@ -10,6 +10,7 @@ import triton
 
 from pn_gpu.kernels.triton.device import COMPILE_OPTIONS, Device, device_of
 from pn_gpu.kernels.triton.differences import difference_kernel
+from pn_gpu.kernels.triton.factors import Factors
 from pn_gpu.kernels.triton.moments import gradient_from_moments_kernel, moment_kernel, moment_table_kernel
 from pn_gpu.kernels.triton.potentials import PairwiseFunctions
 from pn_gpu.kernels.triton.rows import Rows
@@ -19,10 +20,12 @@ from pn_gpu.kernels.triton.tiles import GradientTile, difference_tile, moment_ti
 # Widest moment table of one program; a wider one is shared out among several.
 MAX_WIDTH = 64
 MIN_WIDTH = 16
+# Every part of the batch makes the pairwise values anew, and its slabs are summed one after the other.
+MOST_BATCH_PARTS = 16
 
 
 def particle_gradient(
-    x: Rows, dz: Rows, tables: ParticleTables, functions: PairwiseFunctions, arithmetic: str
+    x: Rows, dz: Rows, tables: ParticleTables, factors: Factors | None, functions: PairwiseFunctions, arithmetic: str
 ) -> tuple[Any, Any, Any, Any]:
     """dr_in [N, n], dv_in [N, d], dr_out [M, n], dv_out [M, d] of G = x^T dz, in the dtype of the tables."""
     if x.batch == 0 or tables.size_in == 0 or tables.size_out == 0:
@@ -30,7 +33,7 @@ def particle_gradient(
     fits = functions.derivative_is_minus_value or 2 * tables.d <= MAX_WIDTH
     if arithmetic in ("float32", "float64") or not functions.smooth_at_zero or not fits:
         return _from_differences(x, dz, tables, functions, arithmetic)
-    return _from_moments(x, dz, tables, functions, arithmetic)
+    return _from_moments(x, dz, tables, factors, functions, arithmetic)
 
 
 def _empty_gradient(tables: ParticleTables, zero: bool = False) -> tuple[Any, Any]:
@@ -64,15 +67,37 @@ def choose_chunks(tiles_in: int, tiles_out: int, programs: int) -> Chunks:
     return best
 
 
-def _chunks(x: Rows, dz: Rows, tile: GradientTile, device: Device) -> Chunks:
+class Parts(NamedTuple):
+    """What the programs of a reduction own: chunks of tiles, and parts of the batch."""
+
+    chunks: Chunks
+    batch: int  # parts
+    rows: int  # of a part
+
+    @property
+    def of_inputs(self) -> int:
+        """Slabs in which an input particle is summed."""
+        return self.chunks.chunks_out * self.batch
+
+    @property
+    def of_outputs(self) -> int:
+        return self.chunks.chunks_in * self.batch
+
+
+def _parts(x: Rows, dz: Rows, tile: GradientTile, device: Device) -> Parts:
     # One program fills a multiprocessor: 8 warps of up to 255 registers, or two of 4 warps.
     programs = device.multiprocessors * max(1, 8 // tile.num_warps)
-    return choose_chunks(triton.cdiv(x.columns, tile.BI), triton.cdiv(dz.columns, tile.BJ), programs)
+    chunks = choose_chunks(triton.cdiv(x.columns, tile.BI), triton.cdiv(dz.columns, tile.BJ), programs)
+    steps = triton.cdiv(x.batch, tile.BK)
+    wanted = min(steps, programs // (chunks.chunks_in * chunks.chunks_out), MOST_BATCH_PARTS)
+    steps_of_part = triton.cdiv(steps, max(1, wanted))
+    return Parts(chunks, triton.cdiv(steps, steps_of_part), steps_of_part * tile.BK)
 
 
-def _launch_options(tile: GradientTile, arithmetic: str) -> dict[str, Any]:
+def _launch_options(x: Rows, dz: Rows, tile: GradientTile, arithmetic: str) -> dict[str, Any]:
     """What both reductions compile with."""
     return {
+        "ROWS_FAR_APART": max(x.stride, dz.stride) * tile.BK >= 2**31,
         "SPLIT": arithmetic == "halves",
         "PRECISION": "ieee",
         "BI": tile.BI,
@@ -84,7 +109,7 @@ def _launch_options(tile: GradientTile, arithmetic: str) -> dict[str, Any]:
     }
 
 
-def _sizes(x: Rows, dz: Rows, tables: ParticleTables, chunks: Chunks) -> tuple[int, ...]:
+def _sizes(x: Rows, dz: Rows, tables: ParticleTables, parts: Parts) -> tuple[int, ...]:
     """The scalar arguments both reductions begin with."""
     return (
         x.batch,
@@ -92,8 +117,10 @@ def _sizes(x: Rows, dz: Rows, tables: ParticleTables, chunks: Chunks) -> tuple[i
         dz.columns,
         tables.padded_in,
         tables.padded_out,
-        chunks.tiles_in,
-        chunks.tiles_out,
+        parts.chunks.tiles_in,
+        parts.chunks.tiles_out,
+        parts.batch,
+        parts.rows,
         x.stride,
         dz.stride,
         tables.stride,
@@ -106,10 +133,10 @@ def _from_differences(
     device = device_of(x.high)
     n, d = tables.n, tables.d
     tile = difference_tile(arithmetic)
-    chunks = _chunks(x, dz, tile, device)
-    sums_in = tables.inputs.new_empty((chunks.chunks_out, n + d, tables.padded_in))
-    sums_out = tables.inputs.new_empty((chunks.chunks_in, n + d, tables.padded_out))
-    difference_kernel[(chunks.chunks_in, chunks.chunks_out)](
+    parts = _parts(x, dz, tile, device)
+    sums_in = tables.inputs.new_empty((parts.of_inputs, n + d, tables.padded_in))
+    sums_out = tables.inputs.new_empty((parts.of_outputs, n + d, tables.padded_out))
+    difference_kernel[(parts.chunks.chunks_in, parts.chunks.chunks_out, parts.batch)](
         x.high,
         x.low,
         dz.high,
@@ -118,12 +145,12 @@ def _from_differences(
         tables.outputs,
         sums_in,
         sums_out,
-        *_sizes(x, dz, tables, chunks),
+        *_sizes(x, dz, tables, parts),
         n=n,
         d=d,
         VALUE=functions.value,
         DERIVATIVE=functions.derivative,
-        **_launch_options(tile, arithmetic),
+        **_launch_options(x, dz, tile, arithmetic),
     )
     return (*_gradient_from_sums(sums_in, tables), *_gradient_from_sums(sums_out, tables.exchanged()))
 
@@ -159,7 +186,7 @@ def _moment_table(tables: ParticleTables, axes: int) -> MomentTable:
 
 
 def _from_moments(
-    x: Rows, dz: Rows, tables: ParticleTables, functions: PairwiseFunctions, arithmetic: str
+    x: Rows, dz: Rows, tables: ParticleTables, factors: Factors | None, functions: PairwiseFunctions, arithmetic: str
 ) -> tuple[Any, Any, Any, Any]:
     device = device_of(x.high)
     merged = functions.derivative_is_minus_value
@@ -168,44 +195,56 @@ def _from_moments(
     moments = _moment_table(tables, tables.n)
     dipoles = moments if merged else _moment_table(tables, 0)
     tile = moment_tile(device.family, arithmetic, merged, split_tile, moments.width)
-    chunks = _chunks(x, dz, tile, device)
+    parts = _parts(x, dz, tile, device)
 
-    def slabs(table: MomentTable, parts: int, padded: int) -> Any:
-        return tables.inputs.new_empty((moments.chunks, parts, padded, table.width))
+    def slabs(table: MomentTable, count: int, padded: int) -> Any:
+        return tables.inputs.new_empty((moments.chunks, count, padded, table.width))
 
-    sums_in = slabs(moments, chunks.chunks_out, tables.padded_in)
-    sums_out = slabs(moments, chunks.chunks_in, tables.padded_out)
-    dipole_sums_in = sums_in if merged else slabs(dipoles, chunks.chunks_out, tables.padded_in)
-    dipole_sums_out = sums_out if merged else slabs(dipoles, chunks.chunks_in, tables.padded_out)
-    moment_kernel[(chunks.chunks_in, chunks.chunks_out, moments.chunks)](
-        x.high,
-        x.low,
-        dz.high,
-        dz.low,
-        tables.inputs,
-        tables.outputs,
-        moments.inputs,
-        moments.outputs,
-        dipoles.inputs,
-        dipoles.outputs,
-        sums_in,
-        sums_out,
-        dipole_sums_in,
-        dipole_sums_out,
-        *_sizes(x, dz, tables, chunks),
-        n=tables.n,
-        VALUE=functions.value,
-        DERIVATIVE=functions.derivative,
-        MERGED=merged,
-        SPLIT_TILE=split_tile,
-        WIDTH=moments.width,
-        WIDTH_V=dipoles.width,
-        **_launch_options(tile, arithmetic),
-    )
+    sums_in = slabs(moments, parts.of_inputs, tables.padded_in)
+    sums_out = slabs(moments, parts.of_outputs, tables.padded_out)
+    dipole_sums_in = sums_in if merged else slabs(dipoles, parts.of_inputs, tables.padded_in)
+    dipole_sums_out = sums_out if merged else slabs(dipoles, parts.of_outputs, tables.padded_out)
+    for is_factored in (False,) if factors is None else (True, False):
+        moment_kernel[(parts.chunks.chunks_in, parts.chunks.chunks_out, moments.chunks * parts.batch)](
+            x.high,
+            x.low,
+            dz.high,
+            dz.low,
+            tables.inputs,
+            tables.outputs,
+            *_factor_arguments(factors, x.high),
+            moments.inputs,
+            moments.outputs,
+            dipoles.inputs,
+            dipoles.outputs,
+            sums_in,
+            sums_out,
+            dipole_sums_in,
+            dipole_sums_out,
+            *_sizes(x, dz, tables, parts),
+            0 if factors is None else len(factors.is_far),
+            n=tables.n,
+            VALUE=functions.value,
+            DERIVATIVE=functions.derivative,
+            FACTORED=is_factored,
+            CHOOSES=factors is not None,
+            MERGED=merged,
+            SPLIT_TILE=split_tile,
+            WIDTH=moments.width,
+            WIDTH_V=dipoles.width,
+            **_launch_options(x, dz, tile, arithmetic),
+        )
     return (
         *_gradient_from_moments(sums_in, dipole_sums_in, tables, merged),
         *_gradient_from_moments(sums_out, dipole_sums_out, tables.exchanged(), merged),
     )
+
+
+def _factor_arguments(factors: Factors | None, unread: Any) -> tuple[Any, ...]:
+    """What `moments.moment_kernel` takes of the factors."""
+    if factors is None:
+        return (unread,) * 3
+    return factors.inputs.left_exponents, factors.outputs.right_exponents, factors.is_far
 
 
 def _gradient_from_moments(sums: Any, dipole_sums: Any, tables: ParticleTables, merged: bool) -> tuple[Any, Any]:
@@ -221,7 +260,7 @@ def _gradient_from_moments(sums: Any, dipole_sums: Any, tables: ParticleTables, 
         tables.padded_in,
         sums.shape[1],
         tables.stride,
-        tables.position_scale,
+        SCALE=tables.position_scale,
         n=tables.n,
         d=tables.d,
         MERGED=merged,

@@ -7,19 +7,25 @@ x or dz where its rows are not aligned or are split in halves.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
 
 from pn_gpu.kernels.room import Direct, OperatorGradient, Particles
 from pn_gpu.kernels.triton.device import COMPILE_OPTIONS, Device, device_of, on_device_of
+from pn_gpu.kernels.triton.factors import (
+    MOST_DIPOLE_COMPONENTS,
+    MOST_POSITION_COMPONENTS,
+    Factors,
+    make_factors,
+)
 from pn_gpu.kernels.triton.forward import product_kernel, sum_splits_kernel
 from pn_gpu.kernels.triton.gradient import particle_gradient
 from pn_gpu.kernels.triton.potentials import PairwiseFunctions, pairwise_functions
 from pn_gpu.kernels.triton.rows import Rows, aligned_rows
 from pn_gpu.kernels.triton.tables import ParticleTables, make_tables
-from pn_gpu.kernels.triton.tiles import ProductTile, product_tile
+from pn_gpu.kernels.triton.tiles import ProductTile, factored_product_tile, product_tile
 
 INPUT_PRECISIONS = ("ieee", "tf32", "bf16x3")
 # What torch.set_float32_matmul_precision asks for. "high" allows TF32 or a sum of bfloat16 products; the latter keeps
@@ -27,13 +33,22 @@ INPUT_PRECISIONS = ("ieee", "tf32", "bf16x3")
 PRECISION_OF_TORCH_SETTING = {"highest": "ieee", "high": "bf16x3", "medium": "tf32"}
 FP32_PRODUCT = {"ieee": "float32", "tf32": "tf32", "bf16x3": "halves"}
 SUM_BLOCK = 1024
+# Below so many weights a layer is a matter of launches, and factors take two more of them.
+LEAST_FACTORED_WEIGHTS = 1 << 20
 # Splitting the inputs fills the device and costs a second pass over z: a part has at least this many steps.
 MIN_STEPS_OF_SPLIT = 4
 # As many warps as fit with the registers that a tile takes.
 WARPS_PER_MULTIPROCESSOR = 8
 
 
-def forward(x: Any, particles: Particles, bias: Any | None, how: Direct, keep: bool = False) -> tuple[Any, None]:
+class Kept(NamedTuple):
+    """What a forward leaves to its backward: O(N + M)."""
+
+    tables: ParticleTables
+    factors: Factors | None
+
+
+def forward(x: Any, particles: Particles, bias: Any | None, how: Direct, keep: bool = False) -> tuple[Any, Kept | None]:
     """z = x W + b (Eq. 4 of the paper).
 
     Parameters
@@ -52,8 +67,8 @@ def forward(x: Any, particles: Particles, bias: Any | None, how: Direct, keep: b
     -------
     z : Tensor, [B, M]
         In the dtype of ``x``.
-    None
-        Nothing is kept for the backward.
+    Kept or None
+        With ``keep``, the tables of the particles.
 
     Raises
     ------
@@ -65,9 +80,10 @@ def forward(x: Any, particles: Particles, bias: Any | None, how: Direct, keep: b
     arithmetic = _arithmetic(x, particles.r_in, how.precision)
     functions = pairwise_functions(how.potential)
     with on_device_of(x):
-        tables = make_tables(*particles, functions.position_scale)
+        kept = _tables_of(particles, functions, arithmetic)
         rows = aligned_rows(x, split=arithmetic == "halves")
-        return _product(rows, tables, bias, functions, arithmetic, x.dtype), None
+        z = _product(rows, *kept, bias, functions, arithmetic, x.dtype)
+    return z, kept if keep else None
 
 
 def backward(
@@ -77,7 +93,7 @@ def backward(
     how: Direct,
     need_dx: bool = True,
     need_particles: bool = True,
-    residuals: None = None,
+    residuals: Kept | None = None,
 ) -> OperatorGradient:
     """Gradients of a loss from dz [B, M] and the arguments of `forward`.
 
@@ -94,9 +110,12 @@ def backward(
     arithmetic = _arithmetic(x, particles.r_in, how.precision)
     functions = pairwise_functions(how.potential)
     with on_device_of(x):
-        tables = make_tables(*particles, functions.position_scale)
+        tables, factors = residuals or _tables_of(particles, functions, arithmetic)
         dz_rows = aligned_rows(dz, split=arithmetic == "halves")
-        dx = _product(dz_rows, tables.exchanged(), None, functions, arithmetic, x.dtype) if need_dx else None
+        dx = None
+        if need_dx:
+            exchanged = None if factors is None else factors.exchanged()
+            dx = _product(dz_rows, tables.exchanged(), exchanged, None, functions, arithmetic, x.dtype)
         gradients: tuple[Any, Any, Any, Any] = (None, None, None, None)
         if need_particles:
             if arithmetic == "tf32":
@@ -104,7 +123,7 @@ def backward(
                 arithmetic = "halves"
                 dz_rows = aligned_rows(dz, split=True)
             x_rows = aligned_rows(x, split=arithmetic == "halves")
-            gradients = particle_gradient(x_rows, dz_rows, tables, functions, arithmetic)
+            gradients = particle_gradient(x_rows, dz_rows, tables, factors, functions, arithmetic)
         dbias = dz.sum(dim=0, dtype=particles.r_in.dtype)
     return OperatorGradient(dx, *gradients, dbias)
 
@@ -112,51 +131,57 @@ def backward(
 def _product(
     x: Rows,
     tables: ParticleTables,
+    factors: Factors | None,
     bias: Any | None,
     functions: PairwiseFunctions,
     arithmetic: str,
     dtype: torch.dtype,
 ) -> Any:
-    """z [B, M] of ``dtype`` = x W + bias, with the W of ``tables``."""
+    """z [B, M] of ``dtype`` = x W + bias, with the W of ``tables``, made of ``factors`` where there are any."""
     z = torch.empty((x.batch, tables.size_out), dtype=dtype, device=x.high.device)
     if x.batch == 0 or tables.size_out == 0:
         return z
     if tables.size_in == 0:
         return z.zero_() if bias is None else z.copy_(bias)
     device = device_of(z)
-    tile = product_tile(device.family, arithmetic, x.batch, tables.n + tables.d)
-    tiles_out = triton.cdiv(tables.size_out, tile.BO)
-    tiles = tiles_out * triton.cdiv(x.batch, tile.BB)
-    splits, inputs_per_split = _splits(tiles, x.columns, tile, device)
+    exact = product_tile(device.family, arithmetic, x.batch, tables.n + tables.d)
+    factored = exact if factors is None else factored_product_tile(device.family, x.batch)
+    # Whichever of the two launches does the work, the parts are the same.
+    splits, inputs_per_split = _splits(_tiles(x, tables, factored), x.columns, factored, device)
     split_z, split_bias = (z, bias) if splits == 1 else (_partial_sums(z, splits), None)
-    product_kernel[(tiles, splits)](
-        x.high,
-        x.low,
-        tables.inputs,
-        tables.outputs,
-        z if split_bias is None else split_bias,
-        split_z,
-        x.batch,
-        x.columns,
-        tables.size_out,
-        inputs_per_split,
-        tiles_out,
-        x.stride,
-        tables.stride,
-        n=tables.n,
-        d=tables.d,
-        VALUE=functions.value,
-        HAS_BIAS=split_bias is not None,
-        SPLIT=arithmetic == "halves",
-        PADDED=x.columns % tile.BK == 0,
-        PRECISION="tf32" if arithmetic == "tf32" else "ieee",
-        BO=tile.BO,
-        BB=tile.BB,
-        BK=tile.BK,
-        num_warps=tile.num_warps,
-        num_stages=tile.num_stages,
-        **COMPILE_OPTIONS,
-    )
+    for tile, is_factored in ((exact, False),) if factors is None else ((factored, True), (exact, False)):
+        product_kernel[(_tiles(x, tables, tile), splits)](
+            x.high,
+            x.low,
+            tables.inputs,
+            tables.outputs,
+            *_factor_arguments(factors, z),
+            z if split_bias is None else split_bias,
+            split_z,
+            x.batch,
+            x.columns,
+            tables.size_out,
+            inputs_per_split,
+            triton.cdiv(tables.size_out, tile.BO),
+            x.stride,
+            tables.stride,
+            0 if factors is None else len(factors.is_far),
+            n=tables.n,
+            d=tables.d,
+            VALUE=functions.value,
+            FACTORED=is_factored,
+            CHOOSES=factors is not None,
+            HAS_BIAS=split_bias is not None,
+            SPLIT=arithmetic == "halves",
+            PADDED=x.columns % tile.BK == 0,
+            PRECISION="tf32" if arithmetic == "tf32" else "ieee",
+            BO=tile.BO,
+            BB=tile.BB,
+            BK=tile.BK,
+            num_warps=tile.num_warps,
+            num_stages=tile.num_stages,
+            **COMPILE_OPTIONS,
+        )
     if splits > 1:
         sum_splits_kernel[(triton.cdiv(z.numel(), SUM_BLOCK),)](
             split_z,
@@ -170,6 +195,28 @@ def _product(
             num_warps=4,
         )
     return z
+
+
+def _tiles(x: Rows, tables: ParticleTables, tile: ProductTile) -> int:
+    """Tiles of z."""
+    return triton.cdiv(tables.size_out, tile.BO) * triton.cdiv(x.batch, tile.BB)
+
+
+def _factor_arguments(factors: Factors | None, unread: Any) -> tuple[Any, ...]:
+    """What `forward.product_kernel` takes of the factors."""
+    if factors is None:
+        return (unread,) * 5
+    left, right = factors.outputs, factors.inputs
+    return left.left_exponents, right.right_exponents, left.left_dipoles, right.right_dipoles, factors.is_far
+
+
+def _tables_of(particles: Particles, functions: PairwiseFunctions, arithmetic: str) -> Kept:
+    """The tables of a layer, with the factors of its weights where they are not made from differences."""
+    tables = make_tables(*particles, functions.position_scale)
+    few = tables.n <= MOST_POSITION_COMPONENTS and tables.d <= MOST_DIPOLE_COMPONENTS
+    large = tables.size_in * tables.size_out >= LEAST_FACTORED_WEIGHTS
+    factored = arithmetic == "16-bit" and functions.derivative_is_minus_value and few and large
+    return Kept(tables, make_factors(tables) if factored else None)
 
 
 def _splits(tiles: int, inputs: int, tile: ProductTile, device: Device) -> tuple[int, int]:

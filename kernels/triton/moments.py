@@ -12,7 +12,8 @@ Tables and tiles enter the tensor cores as bfloat16: a table in two halves, high
 halves where ``SPLIT_TILE``. The rounding of a tile is the same factor in both sums of dr_i, so no digits are lost to
 their difference.
 
-Every program owns a chunk of input tiles times a chunk of output tiles. It writes the moments of its input particles
+Every program owns a chunk of input tiles times a chunk of output tiles, and where these are too few to fill the device
+a part of the batch (all is linear in G). It writes the moments of its input particles
 once, adds those of its output particles to an own slab, and a second kernel adds up the slabs in a fixed order: no
 atomics, so the same bits every time.
 """
@@ -20,7 +21,8 @@ atomics, so the same bits every time.
 import triton
 import triton.language as tl
 
-from pn_gpu.kernels.triton.outer_product import outer_product
+from pn_gpu.kernels.triton.factors import any_far, factor_products, load_factors
+from pn_gpu.kernels.triton.outer_product import outer_product, rows_from
 from pn_gpu.kernels.triton.weights import load_components, squared_distances
 
 
@@ -76,14 +78,17 @@ def moment_kernel(
     dz_low,
     table_in,  # [n + d, N']
     table_out,  # [n + d, M']
+    exponents_in,  # [N', 16], left factors, with FACTORED
+    exponents_out,  # [M', 16], right factors
+    is_far,  # [blocks], with CHOOSES
     moments_in,  # [chunks, N' + M', WIDTH] bfloat16: the moment table, at its input particles
     moments_out,  # the same at its output particles
     dipoles_in,  # [1, N' + M', WIDTH_V] bfloat16: [v] alone, with not MERGED
     dipoles_out,
-    sums_in,  # [chunks, out_chunks, N', WIDTH]
-    sums_out,  # [chunks, in_chunks, M', WIDTH]
-    dipole_sums_in,  # [chunks, out_chunks, N', WIDTH_V]
-    dipole_sums_out,  # [chunks, in_chunks, M', WIDTH_V]
+    sums_in,  # [chunks, out_chunks * batch_parts, N', WIDTH]
+    sums_out,  # [chunks, in_chunks * batch_parts, M', WIDTH]
+    dipole_sums_in,  # [chunks, out_chunks * batch_parts, N', WIDTH_V]
+    dipole_sums_out,  # [chunks, in_chunks * batch_parts, M', WIDTH_V]
     batch,
     size_in,
     size_out,
@@ -91,13 +96,19 @@ def moment_kernel(
     padded_out,
     tiles_in,  # tiles of a chunk
     tiles_out,
+    batch_parts,
+    rows_of_part,
     stride_x,
     stride_dz,
     stride_table,
+    blocks,
     n: tl.constexpr,
     VALUE: tl.constexpr,
     DERIVATIVE: tl.constexpr,
+    FACTORED: tl.constexpr,  # k is made of factors; with MERGED
+    CHOOSES: tl.constexpr,  # there is a launch with FACTORED and one without it
     MERGED: tl.constexpr,  # a = G k' carries the dipole gradients too
+    ROWS_FAR_APART: tl.constexpr,  # a step of BK rows passes 2^31 elements
     SPLIT: tl.constexpr,
     SPLIT_TILE: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -108,13 +119,20 @@ def moment_kernel(
     BK: tl.constexpr,
 ):
     """Moments of a chunk of tiles [BI, BJ] of a = G k'."""
-    i_in, i_out, i_chunk = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    if CHOOSES:  # noqa: SIM102
+        if any_far(is_far, blocks) == FACTORED:
+            return
+    i_in, i_out = tl.program_id(0), tl.program_id(1)
+    i_chunk, i_part = tl.program_id(2) // batch_parts, tl.program_id(2) % batch_parts
+    x, x_low, dz, dz_low, batch = rows_from(
+        x, x_low, dz, dz_low, batch, stride_x, stride_dz, i_part * rows_of_part, rows_of_part
+    )
     o_width, o_width_v = tl.arange(0, WIDTH), tl.arange(0, WIDTH_V)
     particles = padded_in + padded_out
     moments_in += i_chunk.to(tl.int64) * particles * WIDTH
     moments_out += i_chunk.to(tl.int64) * particles * WIDTH
-    slab_in = (i_chunk * tl.num_programs(1) + i_out).to(tl.int64) * padded_in
-    slab_out = (i_chunk * tl.num_programs(0) + i_in).to(tl.int64) * padded_out
+    slab_in = ((i_chunk * tl.num_programs(1) + i_out) * batch_parts + i_part).to(tl.int64) * padded_in
+    slab_out = ((i_chunk * tl.num_programs(0) + i_in) * batch_parts + i_part).to(tl.int64) * padded_out
     sums_in += slab_in * WIDTH
     sums_out += slab_out * WIDTH
     dipole_sums_in += slab_in * WIDTH_V
@@ -128,7 +146,10 @@ def moment_kernel(
     o_dipole_in = o_in[:, None] * WIDTH_V + o_width_v[None, :]
     o_dipole_out = o_out[:, None] * WIDTH_V + o_width_v[None, :]
     for i in tl.range(first_in, end_in, BI, num_stages=1):
-        r_in = load_components(table_in + i, o_in, stride_table, n)
+        if FACTORED:
+            exponents = load_factors(exponents_in, i + o_in)  # [BI, 16]
+        else:
+            r_in = load_components(table_in + i, o_in, stride_table, n)
         table_i = tl.load(moments_in + i * WIDTH + o_sums_in)
         p_in = tl.zeros([BI, WIDTH], tl.float32)
         v_in = tl.zeros([BI, WIDTH_V], tl.float32)
@@ -136,10 +157,13 @@ def moment_kernel(
         for j in tl.range(first_out, end_out, BJ, num_stages=1):
             a = outer_product(
                 x + i, x_low + i, dz + j, dz_low + j, batch, size_in - i, size_out - j, stride_x, stride_dz,
-                SPLIT, PRECISION, BI, BJ, BK,
+                ROWS_FAR_APART, SPLIT, PRECISION, BI, BJ, BK,
             )  # fmt: skip
-            r_out = load_components(table_out + j, o_out, stride_table, n)
-            s = squared_distances(table_in + i, r_in, o_in, table_out + j, r_out, o_out, stride_table, n)
+            if FACTORED:
+                a *= tl.exp2(factor_products(exponents, load_factors(exponents_out, j + o_out))) * -1.0
+            else:
+                r_out = load_components(table_out + j, o_out, stride_table, n)
+                s = squared_distances(table_in + i, r_in, o_in, table_out + j, r_out, o_out, stride_table, n)
             if not MERGED:
                 gk = a * VALUE(s)
                 v_in = add_moments(v_in, gk, tl.load(dipoles_out + j * WIDTH_V + o_dipole_out), SPLIT_TILE)
@@ -148,7 +172,8 @@ def moment_kernel(
                 table_v = tl.load(dipoles_in + i * WIDTH_V + o_dipole_in)
                 v_out = add_moments(v_out, tl.trans(gk), table_v, SPLIT_TILE)
                 tl.store(slab + o_dipole_out, v_out)
-            a *= DERIVATIVE(s)
+            if not FACTORED:
+                a *= DERIVATIVE(s)
             p_in = add_moments(p_in, a, tl.load(moments_out + j * WIDTH + o_sums_out), SPLIT_TILE)
             slab = sums_out + j * WIDTH
             p_out = tl.load(slab + o_sums_out, mask=m_later, other=0.0)
@@ -191,7 +216,7 @@ def gradient_from_moments_kernel(
     padded,
     parts,
     stride_table,
-    scale,  # of the positions in the tables
+    SCALE: tl.constexpr,  # of the positions in the tables
     n: tl.constexpr,
     d: tl.constexpr,
     MERGED: tl.constexpr,
@@ -212,7 +237,7 @@ def gradient_from_moments_kernel(
             dipole_moment = moment(sums, c, COUNT, o_long, padded, parts, WIDTH)
             position_moment = moment(sums, d * (axis + 1) + c, COUNT, o_long, padded, parts, WIDTH)
             gradient += v * (r * dipole_moment - position_moment)
-        tl.store(dr + o_long * n + axis, gradient * (2.0 / scale), mask=m_particle)
+        tl.store(dr + o_long * n + axis, gradient * (2.0 / SCALE), mask=m_particle)
     for c in tl.range(0, d):
         if MERGED:
             # The moments of the Gaussian are those of -G k.

@@ -46,8 +46,8 @@ def exponential(s):
 
 @triton.jit
 def exponential_derivative(s):
-    inverse = inverse_root(tl.where(s > 0, s, 1.0))
-    return tl.where(s > 0, tl.exp2(s * inverse * (-1.0 * LOG2_E)) * inverse * -0.5, 0.0)
+    inverse = inverse_root(tl.where(s <= 0, 1.0, s))
+    return tl.where(s <= 0, 0.0, tl.exp2(s * inverse * (-1.0 * LOG2_E)) * inverse * -0.5)
 
 
 @triton.jit
@@ -85,27 +85,33 @@ def inverse_multiquadric_derivative(s):
 
 
 @triton.jit
+def gap_to_one(s):
+    """max(0, 1 - sqrt s); NaN stays NaN."""
+    return tl.maximum(1.0 - tl.sqrt(s), 0.0, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
 def triangle(s):
-    return tl.maximum(1.0 - tl.sqrt(s), 0.0)
+    return gap_to_one(s)
 
 
 @triton.jit
 def triangle_derivative(s):
-    inside = (s > 0) & (s < 1)
-    return tl.where(inside, inverse_root(tl.where(inside, s, 1.0)) * -0.5, 0.0)
+    outside = (s <= 0) | (s >= 1)
+    return tl.where(outside, 0.0, inverse_root(tl.where(outside, 1.0, s)) * -0.5)
 
 
 @triton.jit
 def wendland_c2(s):
-    distance = tl.sqrt(s)
-    gap = tl.maximum(1.0 - distance, 0.0)
+    gap = gap_to_one(s)
     square = gap * gap
-    return square * square * (4.0 * distance + 1.0)
+    # 4 sqrt s + 1 = 5 - 4 (1 - sqrt s) wherever the rest is not 0.
+    return square * square * (5.0 - 4.0 * gap)
 
 
 @triton.jit
 def wendland_c2_derivative(s):
-    gap = tl.maximum(1.0 - tl.sqrt(s), 0.0)
+    gap = gap_to_one(s)
     return gap * gap * gap * -10.0
 
 

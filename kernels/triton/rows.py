@@ -20,7 +20,8 @@ class Rows:
     """A matrix [B, columns] whose rows start at aligned addresses; columns past the original ones are zero."""
 
     high: Any
-    low: Any  # what rounding to bfloat16 left of the matrix, or ``high`` itself where it is not split
+    # What rounding to bfloat16 left of the matrix, and its inf and NaN; ``high`` itself where it is not split.
+    low: Any
     columns: int
 
     @property
@@ -44,7 +45,11 @@ def copy_rows_kernel(
     SPLIT: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """One block of one row, padded with zeros; with SPLIT its bfloat16 halves."""
+    """One block of one row, padded with zeros; with SPLIT its bfloat16 halves.
+
+    Both halves of a weight meet the high half of x, and of an infinity they would make inf - inf: it is in the low one,
+    which meets the high half of a weight alone.
+    """
     i_row = tl.program_id(0).to(tl.int64)
     o_column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     source += i_row * stride_row
@@ -52,12 +57,14 @@ def copy_rows_kernel(
     o_copy = i_row * columns + o_column
     m_copy = o_column < columns
     rounded = value.to(high.dtype.element_ty)
-    tl.store(high + o_copy, rounded, mask=m_copy)
     if SPLIT:
-        left = value - rounded.to(tl.float32)
-        # Of inf nothing is left; inf - inf would turn it to NaN.
-        left = tl.where(tl.abs(value) == float("inf"), 0.0, left)
+        wide = rounded.to(tl.float32)
+        m_finite = tl.abs(wide) < float("inf")
+        tl.store(high + o_copy, tl.where(m_finite, wide, 0.0).to(high.dtype.element_ty), mask=m_copy)
+        left = tl.where(m_finite, value - wide, wide)
         tl.store(low + o_copy, left.to(low.dtype.element_ty), mask=m_copy)
+    else:
+        tl.store(high + o_copy, rounded, mask=m_copy)
 
 
 def aligned_rows(matrix: Any, split: bool = False) -> Rows:

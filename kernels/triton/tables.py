@@ -85,7 +85,7 @@ def particle_table_kernel(
     stride_r_out_component,
     stride_v_out,
     stride_v_out_component,
-    scale,
+    SCALE: tl.constexpr,  # an argument would be rounded to float32
     n: tl.constexpr,
     d: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -104,7 +104,7 @@ def particle_table_kernel(
         centre = (sum_in + sum_out) / tl.maximum(count_in + count_out, 1.0)
         position = tl.load(component_in + o_in * stride_r_in, mask=m_in, other=0.0)
         position += tl.load(component_out + o_out * stride_r_out, mask=m_out, other=0.0)
-        position = tl.where(m_in | m_out, (position - centre) * scale, 0.0)
+        position = tl.where(m_in | m_out, (position - centre) * SCALE, 0.0)
         tl.store(table + c * stride_table + o_column, position)
     for c in tl.range(0, d):
         dipole = tl.load(v_in + c * stride_v_in_component + o_in * stride_v_in, mask=m_in, other=0.0)
@@ -131,7 +131,7 @@ def make_tables(r_in: Any, v_in: Any, r_out: Any, v_out: Any, position_scale: fl
         *v_in.stride(),
         *r_out.stride(),
         *v_out.stride(),
-        position_scale,
+        SCALE=position_scale,
         n=n,
         d=d,
         BLOCK=BLOCK,

@@ -43,7 +43,7 @@ PRODUCT_TILES: dict[str, dict[str, tuple[ProductTile, ...]]] = {
             ProductTile(128, 32, 64, 4, 3),
             ProductTile(128, 64, 64, 4, 3),
             ProductTile(128, 128, 32, 4, 4),
-            ProductTile(128, 256, 64, 8, 3),
+            ProductTile(128, 256, 32, 8, 3),
         ),
         "halves": (ProductTile(128, 16, 32, 4, 3), ProductTile(128, 64, 32, 4, 3), ProductTile(128, 128, 32, 4, 3)),
         "tf32": (ProductTile(128, 16, 32, 4, 3), ProductTile(128, 64, 32, 4, 3), ProductTile(128, 128, 32, 4, 3)),
@@ -60,8 +60,25 @@ PRODUCT_TILES: dict[str, dict[str, tuple[ProductTile, ...]]] = {
         "float64": (ProductTile(32, 32, 16, 4, 3),),
     },
 }
-PRODUCT_TILES["blackwell"] = PRODUCT_TILES["hopper"]
+# On Hopper 64 inputs a step would have the assembler serialise the products of the largest tile.
+PRODUCT_TILES["blackwell"] = PRODUCT_TILES["hopper"] | {
+    "16-bit": (*PRODUCT_TILES["hopper"]["16-bit"][:-1], ProductTile(128, 256, 64, 8, 3)),
+}
 PRODUCT_TILES["consumer blackwell"] = PRODUCT_TILES["ampere"]
+
+# The same where weights are made of factors.
+FACTORED_PRODUCT_TILES: dict[str, tuple[ProductTile, ...]] = {
+    "hopper": (
+        ProductTile(128, 16, 64, 4, 3),
+        ProductTile(128, 32, 64, 4, 3),
+        ProductTile(128, 64, 64, 4, 3),
+        ProductTile(128, 128, 32, 4, 3),
+        ProductTile(128, 256, 64, 8, 3),
+    ),
+    "ampere": PRODUCT_TILES["ampere"]["16-bit"],
+}
+FACTORED_PRODUCT_TILES["blackwell"] = FACTORED_PRODUCT_TILES["hopper"]
+FACTORED_PRODUCT_TILES["consumer blackwell"] = FACTORED_PRODUCT_TILES["ampere"]
 
 # The same for particles of more than FEW_COMPONENTS numbers.
 MANY_COMPONENTS_PRODUCT_TILES: dict[str, dict[str, tuple[ProductTile, ...]]] = {
@@ -120,7 +137,15 @@ FLOAT64_DIFFERENCE_TILE = GradientTile(32, 32, 16, 4, 2)
 def product_tile(family: str, arithmetic: str, batch: int, components: int) -> ProductTile:
     """The tile of the product for ``batch`` rows and particles of ``components`` = n + d numbers."""
     by_components = PRODUCT_TILES if components <= FEW_COMPONENTS else MANY_COMPONENTS_PRODUCT_TILES
-    tiles = by_components[family][arithmetic]
+    return _for_batch(by_components[family][arithmetic], batch)
+
+
+def factored_product_tile(family: str, batch: int) -> ProductTile:
+    """The tile of the product of 16-bit numbers with weights made of factors."""
+    return _for_batch(FACTORED_PRODUCT_TILES[family], batch)
+
+
+def _for_batch(tiles: tuple[ProductTile, ...], batch: int) -> ProductTile:
     return next((tile for tile in tiles if batch <= tile.BB), tiles[-1])
 
 

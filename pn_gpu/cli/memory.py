@@ -41,10 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sizes", required=True, metavar="N,N", help="nodes at every level, inputs first")
     parser.add_argument("--dim", type=int, default=3, help="dimensions of the particles' positions (default: 3)")
     parser.add_argument(
+        "--dipole-dim", type=int, metavar="D", help="dimensions of the particles' dipoles (default: those of positions)"
+    )
+    parser.add_argument(
         "--model", choices=("dipole", "charge-phase"), default="dipole", help="what a node is (default: dipole)"
     )
     parser.add_argument("--unshared", action="store_true", help="node sets of its own for every layer")
-    parser.add_argument("--batch", type=int, default=100, metavar="B", help="examples in a batch (default: 100)")
+    parser.add_argument(
+        "--batch", type=int, default=100, metavar="B", dest="batch_size", help="examples in a batch (default: 100)"
+    )
     parser.add_argument("--optimizer", choices=list(OPTIMIZERS), default="adam", help="(default: adam)")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="(default: float32)")
 
@@ -52,13 +57,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Print the table."""
     sizes = _parse_sizes(options.sizes)
-    common = {"batch_size": options.batch, "optimizer": options.optimizer, "dtype": options.dtype}
+    common = {"batch_size": options.batch_size, "optimizer": options.optimizer, "dtype": options.dtype}
     particle = particle_footprint(
-        sizes, options.dim, model=options.model.replace("-", "_"), shared=not options.unshared, **common
+        sizes,
+        options.dim,
+        dipole_dim=options.dipole_dim,
+        model=options.model.replace("-", "_"),
+        shared=not options.unshared,
+        **common,
     )
     dense = dense_footprint(sizes, **common)
+    dipole_dim = "" if options.dipole_dim is None else f", d = {options.dipole_dim}"
     print(
-        f"{'-'.join(map(str, sizes))}, n = {options.dim}, {options.model}, batches of {options.batch},"
+        f"{'-'.join(map(str, sizes))}, n = {options.dim}{dipole_dim}, {options.model}, batches of {options.batch_size},"
         f" {options.optimizer}, {options.dtype}"
     )
     print(format_table(particle, dense))
@@ -74,7 +85,7 @@ def _parse_sizes(text: str) -> list[int]:
 def format_bytes(count: int) -> str:
     """``count`` bytes in a unit that people read: 812 B, 33.4 kB, 1.24 GB (powers of 1000)."""
     value, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB", "PB"):
+    for larger in ("kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"):
         if abs(value) < 999.5:
             break
         value, unit = value / 1000, larger

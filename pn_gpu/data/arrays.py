@@ -1,4 +1,4 @@
-"""Checks that turn arrays from files into inputs, labels and targets."""
+"""Checks of arrays that come from files or from their owners."""
 
 from __future__ import annotations
 
@@ -6,32 +6,30 @@ from typing import Any
 
 import numpy as np
 
-from pn_gpu.checks import check_choice
-
 Array = np.ndarray[Any, np.dtype[Any]]
 
-TASKS = ("classification", "regression")
+# Elements taken at once where a copy in float64 of all of them would be too much.
+ELEMENTS_AT_ONCE = 2**22
 
 
-def as_inputs(name: str, values: Array) -> Array:
-    """Any numeric array [B, ...] as float32 [B, N]; unsigned bytes are pixels and are divided by 255.
+def as_rows(name: str, values: Array) -> Array:
+    """Any array of real numbers [B, ...] as [B, N], in its own dtype.
 
     Raises
     ------
     TypeError
         If the values are no real numbers.
     ValueError
-        If there is no second dimension, no value at all, or one that is not finite in float32.
+        If there is no second dimension, no value at all, or an infinite one.
     """
-    _check_real(name, values)
+    check_real(name, values)
     if values.ndim < 2:
         raise ValueError(f"{name}: got shape {values.shape}, want [samples, features] or [samples, height, width]")
     if values.size == 0:
         raise ValueError(f"{name}: got shape {values.shape}, want at least one sample and one feature")
     rows = values.reshape(len(values), -1)
-    if values.dtype == np.uint8:
-        return np.divide(rows, np.float32(255), dtype=np.float32)
-    return _as_finite_float32(name, rows)
+    check_not_infinite(name, rows)
+    return rows
 
 
 def image_shape(values: Array) -> tuple[int, ...] | None:
@@ -39,117 +37,64 @@ def image_shape(values: Array) -> tuple[int, ...] | None:
     return tuple(int(size) for size in values.shape[1:]) if values.ndim > 2 else None
 
 
-def check_same_length(x_name: str, x: Array, y_name: str, y: Array) -> None:
+def check_real(name: str, values: Array) -> None:
+    """TypeError unless the values are real numbers or truth values."""
+    if values.dtype.kind not in "buif":
+        raise TypeError(f"{name}: got dtype {values.dtype}, want real numbers")
+
+
+def check_same_length(x_name: str, x: Any, y_name: str, y: Array) -> None:
     """A ValueError unless there is one label or target a sample."""
     if y.ndim == 0 or len(x) != len(y):
         raise ValueError(f"{y_name}: got shape {y.shape}, want {len(x)} rows like {x_name}")
 
 
-def as_outputs(
-    names: tuple[str, str], y_train: Array, y_test: Array, task: str | None
-) -> tuple[Array, Array, int | None]:
-    """Labels int64 [B] and their number of classes, or targets float32 [B, K] and None.
-
-    Parameters
-    ----------
-    names : pair of str
-        What to call the two arrays in a message.
-    y_train, y_test : array, [B] or [B, K]
-    task : {"classification", "regression"} or None
-        None is classification for whole numbers [B] or [B, 1] and for one-hot rows [B, K], else regression.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the values are no finite numbers, or labels are not 0..K-1.
-    """
-    if task is not None:
-        check_choice("task", task, TASKS)
-    for name, y in zip(names, (y_train, y_test), strict=True):
-        _check_output(name, y)
-    if y_train.shape[1:] != y_test.shape[1:]:
-        raise ValueError(f"{names[1]}: got shape {y_test.shape}, want the columns of {names[0]}, {y_train.shape}")
-    pairs = [(name, _as_label_column(y)) for name, y in zip(names, (y_train, y_test), strict=True)]
-    if task is None:
-        task = "classification" if all(_is_whole(y) for _, y in pairs) else "regression"
-    if task == "regression":
-        train, test = (
-            _as_finite_float32(name, y.reshape(len(y), -1)) for name, y in zip(names, (y_train, y_test), strict=True)
-        )
-        return train, test, None
-    train, test = (as_labels(name, y) for name, y in pairs)
-    check_classes_complete(" and ".join(dict.fromkeys(names)), np.concatenate([train, test]))
-    return train, test, int(max(train.max(), test.max())) + 1
-
-
-def as_labels(name: str, y: Array) -> Array:
-    """Whole numbers >= 0 [B] as int64, else a ValueError that shows the first other value."""
-    _check_real(name, y)
-    if y.ndim != 1:
-        raise ValueError(f"{name}: got shape {y.shape}, want labels [samples] or one-hot rows")
-    with np.errstate(invalid="ignore"):
-        wrong = ~np.isfinite(y) | (y != np.floor(y)) | (y < 0)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise ValueError(f"{name}: got {y[row]!s} in row {row} (counted from 0), want labels 0..K-1")
-    return y.astype(np.int64)
-
-
-def check_classes_complete(name: str, labels: Array) -> None:
-    """A ValueError unless the labels are 0..K-1 with K >= 2 and none of them missing."""
-    present = np.unique(labels)
-    if len(present) < 2:
-        raise ValueError(f"{name}: got the label {present[0]} alone, want at least two classes")
-    gaps = np.flatnonzero(present != np.arange(len(present)))
-    if len(gaps):
-        raise ValueError(
-            f"{name}: got labels up to {present[-1]} without {gaps[0]}, want every label of 0..K-1 "
-            "(number the classes from 0, or say task='regression')"
-        )
-
-
-def _check_output(name: str, y: Array) -> None:
-    if y.dtype.kind in "US":
-        shown = f" (such as {str(y.flat[0])!r})" if y.size else ""
-        raise TypeError(f"{name}: got strings{shown}, want numbers: classes are numbered 0..K-1")
-    _check_real(name, y)
-    if y.ndim not in (1, 2) or y.size == 0:
-        raise ValueError(f"{name}: got shape {y.shape}, want [samples] or [samples, outputs], not empty")
-    _check_finite(name, y.reshape(len(y), -1))
-
-
-def _check_real(name: str, values: Array) -> None:
-    if values.dtype.kind not in "buif":
-        raise TypeError(f"{name}: got dtype {values.dtype}, want real numbers")
-
-
-def _as_label_column(y: Array) -> Array:
-    """[B, 1] and one-hot [B, K] as [B]; anything else as it is."""
-    if y.ndim == 2 and y.shape[1] == 1:
-        return y[:, 0]
-    if y.ndim == 2 and bool(((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all()):
-        return y.argmax(axis=1)
-    return y
-
-
-def _is_whole(y: Array) -> bool:
-    return y.ndim == 1 and bool((y == np.floor(y)).all())
-
-
-def _check_finite(name: str, rows: Array) -> None:
-    finite = np.isfinite(rows)
-    if not finite.all():
-        row, column = (int(i) for i in np.unravel_index(np.argmin(finite), rows.shape))
+def check_not_infinite(name: str, rows: Array) -> None:
+    """A ValueError with the place of the first infinite value in [B, N], if there is one; NaN is a missing value."""
+    if rows.dtype.kind == "f" and np.isinf(rows).any():
+        row, column = (int(i) for i in np.unravel_index(np.argmax(np.isinf(rows)), rows.shape))
         raise ValueError(
             f"{name}: got {rows[row, column]} in row {row}, column {column} (counted from 0), want finite numbers"
         )
 
 
-def _as_finite_float32(name: str, rows: Array) -> Array:
-    _check_finite(name, rows)
+def rows_with_gaps(rows: Array) -> Array:
+    """bool [B]: which rows of [B, N] hold a NaN."""
+    if rows.dtype.kind != "f":
+        return np.zeros(len(rows), bool)
+    return np.asarray(np.isnan(rows).any(axis=1))
+
+
+def as_float32(name: str, values: Array) -> Array:
+    """Finite numbers as float32; a ValueError for one that is too large to be finite there."""
     with np.errstate(over="ignore"):
-        narrow = rows.astype(np.float32)
+        narrow: Array = values.astype(np.float32)
     finite = np.isfinite(narrow)
     if not finite.all():
-        raise ValueError(f"{name}: got {rows.flat[int(np.argmin(finite))]}, too large for float32")
+        raise ValueError(f"{name}: got {values.flat[int(np.argmin(finite))]}, too large for float32")
     return narrow
+
+
+def mean_and_deviation(values: Array) -> tuple[Array, Array]:
+    """Mean and deviation [C] of every column of [B, C], NaN left out, in float64.
+
+    A column without a value has the mean 0; a constant one, and an empty one, the deviation 1.
+    """
+    width = max(1, ELEMENTS_AT_ONCE // max(len(values), 1))
+    parts = [_mean_and_deviation(values[:, start : start + width]) for start in range(0, values.shape[1], width)]
+    mean, deviation = (np.concatenate(results) for results in zip(*parts, strict=True))
+    return mean, deviation
+
+
+def _mean_and_deviation(values: Array) -> tuple[Array, Array]:
+    values = values.astype(np.float64)
+    there = ~np.isnan(values)
+    count = np.maximum(there.sum(axis=0), 1)
+    values = np.where(there, values, 0)
+    largest = np.abs(values).max(axis=0, initial=0)
+    largest[largest == 0] = 1
+    values /= largest  # the squares of large numbers would be infinite
+    mean = values.sum(axis=0) / count
+    deviation = np.sqrt((np.where(there, values - mean, 0) ** 2).sum(axis=0) / count)
+    is_constant = deviation <= 1e-12 * np.abs(mean)  # but for rounding
+    return mean * largest, np.where(is_constant, 1, deviation * largest)

@@ -1,156 +1,114 @@
-"""Numbers from a .csv file, with messages that name the line and the column.
+"""Tables from text files: .csv, .tsv and their like.
 
-NumPy reads the file; only if that fails, or a number is not finite, is it read once more to find the place.
+NumPy reads a file of plain numbers. Words, missing values and decimal commas are left to pandas (the extra ``tables``),
+which is imported for them alone: it reads every dialect of these files and Parquet besides, most people with tables
+have it already, and the file needs not be described to it column by column, as to pyarrow and polars.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
-from pn_gpu.data.arrays import Array
-
-DELIMITERS = ",;\t"
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """What the first line tells about the file."""
-
-    delimiter: str
-    width: int
-    names: list[str] | None  # of the columns, if there is a header
-    first_line: int  # where the first line with a sample may be, counted from 1
-
-    def column(self, index: int) -> str:
-        """A column as a message calls it: counted from 1, as lines are."""
-        return f"column {index + 1}" + (f" ({self.names[index]!r})" if self.names else "")
+from pn_gpu.data.columns import Table
+from pn_gpu.data.content import damage_named, is_pipe, open_content
+from pn_gpu.data.text_layout import Layout, is_missing, is_number, read_layout, read_rows
 
 
-def read_csv(path: Path, target: str | int | None = None, header: bool | None = None) -> tuple[Array, Array]:
-    """Inputs [B, N] and the target column [B] of a .csv file, both float64; see `load_table` for the options.
+def read_text(path: Path, file: IO[bytes], header: bool | None = None, decimal: str | None = None) -> Table:
+    """All columns of a text file.
+
+    Parameters
+    ----------
+    path : path
+        For messages, and .tsv says that tabs separate the columns.
+    file : binary file
+    header : bool, optional
+        Whether the first line names the columns; by default that is told by what stands below it.
+    decimal : {".", ","}, optional
+        By default a comma if it separates no columns, numbers are written so, and none with a point.
 
     Raises
     ------
-    TypeError, ValueError
-        If the file is empty, ragged, or holds anything but finite numbers, or has no such target column.
+    ValueError
+        If the file is empty, ragged, or no text; the message names the line.
+    ImportError
+        If it takes pandas to read the file, and that is missing.
     """
-    layout, table = _read(path, header)
-    if layout.width < 2:
-        raise ValueError(f"{path}: got one column, want at least one input and the target")
-    column = _target_column(path, layout, target)
-    return np.delete(table, column, axis=1), table[:, column]
-
-
-def read_csv_inputs(path: Path, header: bool | None = None) -> Array:
-    """All columns of a .csv file, [B, N] in float64; raises as `read_csv`."""
-    return _read(path, header)[1]
-
-
-def _read(path: Path, header: bool | None) -> tuple[_Layout, Array]:
     try:
-        layout = _read_layout(path, header)
-        if not any(True for _ in itertools.islice(_rows(path, layout), 1)):
-            raise ValueError(f"{path}: no samples, want at least one line of numbers")
-        table = _read_numbers(path, layout)
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: not a text file in UTF-8") from None
+        with damage_named(path, "text file"):
+            layout = read_layout(path, file, header, decimal)
+            _check_rows(path, file, layout)
+            table = _read_numbers(path, file, layout)
+            if table is None:
+                from pn_gpu.data.pandas_file import read_words
+
+                table = read_words(path, file, layout)
     except csv.Error as error:
-        raise ValueError(f"{path}: not a .csv file ({error})") from None
-    finite = np.isfinite(table)
-    if not finite.all():
-        row, column = (int(i) for i in np.unravel_index(np.argmin(finite), table.shape))
-        line = next(itertools.islice(_rows(path, layout), row, None))[0]
-        raise ValueError(
-            f"{path}: line {line}, {layout.column(column)}: got {table[row, column]}, want a finite number"
-        )
-    return layout, table
+        raise ValueError(f"{path}: not a table in text ({error})") from None
+    return table
 
 
-def _read_layout(path: Path, header: bool | None) -> _Layout:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        start = next((line for line in file if line.strip()), None)
-        if start is None:
-            raise ValueError(f"{path}: the file is empty, want lines of numbers")
-        delimiter = max(DELIMITERS, key=start.count)
-        file.seek(0)
-        reader = csv.reader(file, delimiter=delimiter)
-        cells = next(row for row in reader if row)
-        if header is None:
-            header = not all(_is_number(cell) for cell in cells)
-        names = [cell.strip() for cell in cells] if header else None
-        return _Layout(delimiter, len(cells), names, reader.line_num + 1 if header else 1)
+def _check_rows(path: Path, file: IO[bytes], layout: Layout) -> None:
+    """As many columns in every line as in the first: pandas would fill up short lines with missing values."""
+    line = None
+    for line, row in read_rows(file, layout.encoding, layout.separator, layout.first_line):
+        if len(row) != layout.width:
+            raise ValueError(f"{path}: line {line}: got {len(row)} columns, want {layout.width} as in the first line")
+    if line is None:
+        raise ValueError(f"{path}: no samples, want at least one line of numbers")
 
 
-def _read_numbers(path: Path, layout: _Layout) -> Array:
+def _read_numbers(path: Path, file: IO[bytes], layout: Layout) -> Table | None:
+    """The table if every cell is a number; None if pandas is needed."""
+    if layout.decimal != ".":
+        return None
+    file.seek(0)
+    text = io.TextIOWrapper(file, encoding=layout.encoding, newline=None)
     try:
-        table: Array = np.loadtxt(
-            path,
-            delimiter=layout.delimiter,
+        numbers = np.loadtxt(
+            text,
+            delimiter=layout.separator,
             skiprows=layout.first_line - 1,
             comments=None,
             quotechar='"',
             ndmin=2,
-            encoding="utf-8-sig",
         )
     except UnicodeDecodeError:
         raise
-    except ValueError as error:
-        raise ValueError(f"{path}: {_first_mistake(path, layout) or error}") from None
-    if table.shape[1] != layout.width:
-        raise ValueError(f"{path}: {_first_mistake(path, layout)}")
-    return table
-
-
-def _first_mistake(path: Path, layout: _Layout) -> str | None:
-    for line, row in _rows(path, layout):
-        if len(row) != layout.width:
-            return f"line {line}: got {len(row)} columns, want {layout.width} as in the first line"
-        for column, cell in enumerate(row):
-            if not _is_number(cell):
-                got = repr(cell) if cell.strip() else "an empty cell"
-                want = "want a number (classes are numbered 0..K-1)"
-                return f"line {line}, {layout.column(column)}: got {got}, {want}"
-    return None
-
-
-def _rows(path: Path, layout: _Layout) -> Iterator[tuple[int, list[str]]]:
-    """Line number, counted from 1, and cells of every sample; empty lines are passed over."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=layout.delimiter)
-        for row in reader:
-            if row and reader.line_num >= layout.first_line:
-                yield reader.line_num, row
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
     except ValueError:
-        return False
-    return "_" not in cell  # which Python allows in a number and NumPy does not
+        return None
+    finally:
+        text.detach()
+    if numbers.shape[1] != layout.width:
+        return None
+    return make_table(path, layout, tuple(numbers.T))
 
 
-def _target_column(path: Path, layout: _Layout, target: str | int | None) -> int:
-    if target is None:
-        return layout.width - 1
-    if isinstance(target, str) and layout.names is not None and target in layout.names:
-        if layout.names.count(target) > 1:
-            raise ValueError(f"target: {path} has {layout.names.count(target)} columns {target!r}, want a number")
-        return layout.names.index(target)
-    if isinstance(target, str):
-        try:
-            target = int(target)
-        except ValueError:
-            names = ", ".join(layout.names) if layout.names else "(there is no header)"
-            raise ValueError(f"target: got {target!r}, want a column of {path}: {names}") from None
-    if isinstance(target, bool) or not isinstance(target, int):
-        raise TypeError(f"target: got {target!r} ({type(target).__name__}), want the name or number of a column")
-    if not -layout.width <= target < layout.width:
-        raise ValueError(f"target: got column {target}, want 0..{layout.width - 1} (or negative, from the end)")
-    return target % layout.width
+def make_table(path: Path, layout: Layout, columns: tuple[np.ndarray, ...]) -> Table:
+    """A table whose rows are called by their lines, which are looked for when a message needs one."""
+
+    def row_label(row: int) -> str:
+        if is_pipe(path):
+            return f"row {row} (counted from 0)"
+        with open_content(path, "text") as (file, _):
+            rows = read_rows(file, layout.encoding, layout.separator, layout.first_line)
+            return f"line {next(itertools.islice(rows, row, None))[0]}"
+
+    return Table(path, layout.names, columns, row_label, layout.notes, layout.decimal)
+
+
+def first_word(path: Path, file: IO[bytes], layout: Layout) -> str:
+    """Where the first cell is that is no number, for a message."""
+    names = Table(path, layout.names, tuple(np.empty((layout.width, 0))))
+    for line, row in read_rows(file, layout.encoding, layout.separator, layout.first_line):
+        for index, cell in enumerate(row):
+            if is_missing(cell) or not is_number(cell):
+                got = repr(cell) if cell.strip() else "an empty cell"
+                return f"line {line}, {names.column_label(index)}: got {got}"
+    return "a cell that is no number"

@@ -12,11 +12,15 @@ import os
 import re
 import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
-from pn_gpu.data.arrays import Array, as_inputs, as_labels, check_same_length, image_shape
+from pn_gpu.data.arrays import Array
+from pn_gpu.data.content import damage_named, open_content
 from pn_gpu.data.dataset import Dataset
+from pn_gpu.data.prepare import Part, Wishes, check_same_samples, prepare_parts
+from pn_gpu.data.preprocessing import Preprocessing
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -39,21 +43,37 @@ def read_idx(path: str | os.PathLike[str]) -> Array:
         If the file is no IDX file, a damaged gzip file, or longer or shorter than its header says.
     """
     path = Path(path)
-    content = _decompressed(path)
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in DTYPES:
-        raise ValueError(f"{path}: got the first bytes {content[:4].hex(' ') or '(none)'}, want an IDX file")
-    dtype, num_dims = np.dtype(DTYPES[content[2]]), content[3]
-    start = 4 + 4 * num_dims
-    if len(content) < start:
-        raise ValueError(f"{path}: got {len(content)} bytes, want {start} for the header of {num_dims} dimensions")
-    shape = tuple(int(size) for size in np.frombuffer(content, ">u4", num_dims, offset=4))
-    want = start + math.prod(shape) * dtype.itemsize
-    if len(content) != want:
-        raise ValueError(f"{path}: got {len(content)} bytes, want {want} for shape {shape} of {dtype.name}")
-    return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
+    with open_content(path, "idx") as (file, _):
+        return read_idx_stream(path, file)
 
 
-def load_idx(folder: str | os.PathLike[str]) -> Dataset:
+def read_idx_stream(path: Path, file: IO[bytes]) -> Array:
+    """The array of an IDX file, from its unpacked content; raises as `read_idx`."""
+    with damage_named(path, "IDX file"):
+        start = file.read(4)
+        if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in DTYPES:
+            raise ValueError(f"{path}: got the first bytes {start.hex(' ') or '(none)'}, want an IDX file")
+        dtype, num_dims = np.dtype(DTYPES[start[2]]), start[3]
+        header = file.read(4 * num_dims)
+        if len(header) < 4 * num_dims:
+            raise ValueError(
+                f"{path}: got {4 + len(header)} bytes, want {4 + 4 * num_dims} for the header of {num_dims} dimensions"
+            )
+        shape = tuple(int(size) for size in np.frombuffer(header, ">u4"))
+        want = math.prod(shape) * dtype.itemsize
+        # In pieces, and no more than the header says: neither it nor a small gzip file can ask for all the memory.
+        content = bytearray()
+        while len(content) <= want and (piece := file.read(min(1 << 24, want + 1 - len(content)))):
+            content += piece
+        if len(content) != want:
+            got = "more" if len(content) > want else f"{len(content)} bytes of them"
+            raise ValueError(f"{path}: got {got}, want {want} bytes of numbers for shape {shape} of {dtype.name}")
+        return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def load_idx(
+    folder: str | os.PathLike[str], *, scale: str = "auto", preprocessing: Preprocessing | None = None
+) -> Dataset:
     """A folder with the four IDX files of MNIST or of a relative (Fashion-MNIST, KMNIST, EMNIST ...).
 
     Parameters
@@ -62,11 +82,13 @@ def load_idx(folder: str | os.PathLike[str]) -> Dataset:
         It holds ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and the same two with ``t10k`` (or
         ``test``), each plain or ``.gz``; a dot may stand in place of a hyphen, and a prefix such as
         ``emnist-digits-`` may go before.
+    scale, preprocessing
+        As in `load_table`: by default unsigned bytes are divided by 255, other numbers standardised.
 
     Returns
     -------
     Dataset
-        Unsigned bytes are divided by 255, other numbers are kept. ``num_classes`` is the largest label + 1.
+        Its classes are the labels that are there.
 
     Raises
     ------
@@ -77,21 +99,14 @@ def load_idx(folder: str | os.PathLike[str]) -> Dataset:
     """
     folder = Path(folder)
     files = _find_files(folder)
-    x, y, shapes = {}, {}, {}
+    parts = []
     for part in ("train", "test"):
-        images_path, labels_path = files[part, "images"], files[part, "labels"]
-        images, labels = read_idx(images_path), read_idx(labels_path)
-        check_same_length(str(images_path), images, str(labels_path), labels)
-        x[part], y[part] = as_inputs(str(images_path), images), as_labels(str(labels_path), labels)
-        shapes[part] = images.shape[1:]
-    if shapes["train"] != shapes["test"]:
-        raise ValueError(
-            f"{files['test', 'images']}: got samples of shape {shapes['test']}, "
-            f"want {shapes['train']} as in {files['train', 'images'].name}"
-        )
-    num_classes = int(max(y["train"].max(), y["test"].max())) + 1
-    return Dataset(
-        folder.resolve().name, x["train"], y["train"], x["test"], y["test"], num_classes, image_shape(images)
+        images, labels = files[part, "images"], files[part, "labels"]
+        parts.append(Part(str(images), read_idx(images), str(labels), read_idx(labels)))
+    train, test = parts
+    check_same_samples(train, test)
+    return prepare_parts(
+        folder.resolve().name, train, test, Wishes("classification", scale, preprocessing=preprocessing)
     )
 
 
@@ -118,14 +133,6 @@ def _find_files(folder: Path) -> dict[tuple[str, str], Path]:
         what = "no IDX files" if len(missing) == 4 else f"no IDX file with the {' or the '.join(missing)}"
         raise FileNotFoundError(f"{folder}: {what}, want {WANTED}")
     return found
-
-
-def _decompressed(path: Path) -> bytes:
-    """The content of a file, unpacked if it is gzip by its first bytes, whatever its name."""
-    if path.is_dir():
-        raise ValueError(f"{path}: got a folder, want an IDX file")
-    content = path.read_bytes()
-    return gunzip(str(path), content) if content[:2] == b"\x1f\x8b" else content
 
 
 def gunzip(name: str, content: bytes) -> bytes:

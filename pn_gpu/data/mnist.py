@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pn_gpu.data.dataset import Dataset
 from pn_gpu.data.idx import gunzip, load_idx
+from pn_gpu.data.preprocessing import Preprocessing
 from pn_gpu.files import cache_folder, replacing
 
 # md5 of the unpacked files: mirrors pack them differently. (So a downloader that checks files as they come, such as
@@ -35,7 +36,13 @@ class DownloadError(ConnectionError):
     """No mirror gave a file; the message says what to do about it."""
 
 
-def load_mnist(folder: str | os.PathLike[str] | None = None, progress: bool = True) -> Dataset:
+def load_mnist(
+    folder: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+    *,
+    scale: str = "auto",
+    preprocessing: Preprocessing | None = None,
+) -> Dataset:
     """MNIST (LeCun, Cortes and Burges): 60,000 training and 10,000 test images of 28 x 28 pixels.
 
     Parameters
@@ -45,6 +52,8 @@ def load_mnist(folder: str | os.PathLike[str] | None = None, progress: bool = Tr
         in the user's cache folder for this library.
     progress : bool, default True
         Whether a bar on standard error shows the download.
+    scale, preprocessing
+        As in `load_table`: by default pixels are divided by 255.
 
     Raises
     ------
@@ -53,7 +62,7 @@ def load_mnist(folder: str | os.PathLike[str] | None = None, progress: bool = Tr
     """
     folder = cache_folder() / "mnist" if folder is None else Path(folder)
     download_mnist(folder, progress=progress)
-    return dataclasses.replace(load_idx(folder), name="mnist")
+    return dataclasses.replace(load_idx(folder, scale=scale, preprocessing=preprocessing), name="mnist")
 
 
 def download_mnist(folder: str | os.PathLike[str], mirrors: Sequence[str] = MIRRORS, progress: bool = True) -> Path:

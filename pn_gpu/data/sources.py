@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pn_gpu.data.arrays import Array, as_inputs
-from pn_gpu.data.csv_file import read_csv_inputs
+from pn_gpu.data.arrays import Array, as_rows
+from pn_gpu.data.columns import Table
+from pn_gpu.data.containers import TableOptions, read_container
+from pn_gpu.data.content import WANTED, is_pipe
 from pn_gpu.data.dataset import Dataset
 from pn_gpu.data.digits import load_digits
-from pn_gpu.data.idx import load_idx, read_idx
+from pn_gpu.data.idx import load_idx
+from pn_gpu.data.input_fitting import plain_coding
 from pn_gpu.data.mnist import load_mnist
-from pn_gpu.data.npz_file import read_npz
-from pn_gpu.data.table import check_is_file, load_table
+from pn_gpu.data.preprocessing import Preprocessing
+from pn_gpu.data.table import load_table
 
 NAMED: dict[str, Callable[..., Dataset]] = {"digits": load_digits, "mnist": load_mnist}
 
@@ -28,11 +29,10 @@ def load(source: str | os.PathLike[str], **options: Any) -> Dataset:
     Parameters
     ----------
     source : str or path
-        "digits" (embedded), "mnist" (downloaded once into a cache folder), a folder with IDX files, or a .npz
-        or .csv file. A name comes before a folder of the same name; write ``./mnist`` for the folder.
+        "digits" (embedded), "mnist" (downloaded once into a cache folder), a folder with IDX files, or a table or
+        .npz file. A name comes before a folder of the same name; write ``./mnist`` for the folder.
     **options
-        Of the loader in charge: `load_digits` and `load_idx` have none, `load_mnist` has ``folder`` and
-        ``progress``, `load_table` has ``target``, ``task``, ``test_fraction``, ``seed`` and ``header``.
+        Of the loader in charge: `load_digits`, `load_idx`, `load_mnist` or `load_table`.
 
     Returns
     -------
@@ -63,47 +63,63 @@ def _find_loader(source: str | os.PathLike[str]) -> tuple[Callable[..., Dataset]
     if isinstance(source, str) and source in NAMED:
         return NAMED[source], []
     path = Path(source)
-    if not path.exists():
+    if not path.exists() and not is_pipe(path):
         names = ", ".join(repr(name) for name in NAMED)
-        raise FileNotFoundError(f"{path}: no such file or folder, want {names}, a folder, or a .npz or .csv file")
+        raise FileNotFoundError(f"{path}: no such file or folder, want {names}, a folder, or {WANTED}")
     return (load_idx if path.is_dir() else load_table), [path]
 
 
-def load_inputs(path: str | os.PathLike[str], header: bool | None = None) -> Array:
-    """Inputs without targets, for prediction, as float32 [B, N].
+def load_inputs(
+    path: str | os.PathLike[str],
+    header: bool | None = None,
+    decimal: str | None = None,
+    drop: Sequence[str | int] = (),
+    preprocessing: Preprocessing | None = None,
+) -> Array:
+    """Inputs without targets, for prediction, as a network takes them: float32 [B, N].
 
     Parameters
     ----------
     path : path
-        A .csv file whose columns are all inputs, a .npz file with the key ``x`` (or ``x_test``), a .npy file,
-        or an IDX file. Unsigned bytes are taken for pixels and divided by 255.
-    header : bool, optional
-        As in `load_table`, for a .csv file.
+        A table, whose columns are all inputs, a .npz file with the key ``x`` (or ``x_test``), a .npy file, or an IDX
+        file; each plain or gzipped, or a pipe ("-" is the standard input).
+    header, decimal, drop
+        As in `load_table`, for a table.
+    preprocessing : Preprocessing, optional
+        Of the network (``network.preprocessing``): do what was done in training. A table's columns are then found by
+        their names, whatever others it has. By default unsigned bytes are taken for pixels and divided by 255, and
+        other numbers stay as they are.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
+    ImportError
+        If the file takes pandas or pyarrow, and that is missing.
     TypeError, ValueError
-        If the file is damaged or holds anything but finite numbers.
+        If the file is damaged, or holds anything but what the network was trained on.
     """
+    return read_inputs(path, TableOptions(header, decimal, tuple(drop)), preprocessing)[0]
+
+
+def read_inputs(
+    path: str | os.PathLike[str], options: TableOptions, preprocessing: Preprocessing | None
+) -> tuple[Array, tuple[str, ...]]:
+    """As `load_inputs`, and what was decided that the file does not say."""
     path = Path(path)
-    check_is_file(path)
-    suffix = path.suffix.lower()
-    if suffix == ".csv":
-        values = read_csv_inputs(path, header)
-    elif suffix == ".npz":
-        ((_, values),) = read_npz(path, ("x",), ("x_test",)).items()
-    elif suffix == ".npy":
-        values = _read_npy(path)
-    else:
-        values = read_idx(path)
-    return as_inputs(str(path), values)
-
-
-def _read_npy(path: Path) -> Array:
-    try:
-        with path.open("rb") as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path}: not a .npy file of numbers, or one cut short ({error})") from None
+    content = read_container(path, options, ("x",), ("x_test",))
+    if not isinstance(content, Table):
+        ((key, values),) = content.items()
+        name = f"{path}: {key}"
+        width = as_rows(name, values).shape[1]
+        coding = plain_coding(width) if preprocessing is None else preprocessing.inputs
+        notes: list[str] = []
+        return coding.encode(name, values, notes), tuple(notes)
+    notes = list(content.notes)
+    if preprocessing is None:
+        return plain_coding(content.width).encode(str(path), content, notes), tuple(notes)
+    column = preprocessing.target_column
+    if isinstance(column, int) and content.names is None and content.width == preprocessing.inputs.width + 1:
+        notes.append(f"{content.column_label(column)}, the target in training, is left out")
+        content = content.without([column])
+    return preprocessing.inputs.encode(str(path), content, notes), tuple(notes)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 
-def count_particle_parameters(sizes: Sequence[int], dim: int) -> int:
-    """Eq. 5, shared particles of the dipole model: 2 n N_in,0 + (2 n + 1) sum_l N_out,l."""
-    return 2 * dim * sizes[0] + (2 * dim + 1) * sum(sizes[1:])
+def count_particle_parameters(sizes: Sequence[int], dim: int, dipole_dim: int | None = None) -> int:
+    """Eq. 5 for positions in R^n and dipoles in R^d (n if None), shared: (n + d) N_in,0 + (n + d + 1) sum_l N_out,l."""
+    each = dim + (dim if dipole_dim is None else dipole_dim)
+    return each * sizes[0] + (each + 1) * sum(sizes[1:])
 
 
 def count_dense_parameters(sizes: Sequence[int]) -> int:

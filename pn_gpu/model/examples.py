@@ -13,6 +13,9 @@ from pn_gpu.model.model import Model
 
 Array = Any
 
+# How far from 1 a row of shares may sum: they come rounded, from other networks among others.
+SHARE_TOLERANCE = 1e-3
+
 
 def as_inputs(x: Array, network: Model) -> Array:
     """``x`` checked, [B, N] on the network's backend and in its dtype; raises as `check_inputs`."""
@@ -37,14 +40,13 @@ def check_inputs(x: Array, width: int, dtype: str) -> Array:
     x = _as_array("x", x)
     if x.ndim != 2 or x.shape[1] != width:
         raise ValueError(f"x: got shape {tuple(x.shape)}, want [examples, {width}], the network's number of inputs")
-    xp = namespace_of(x)
-    _check_finite("x", x)
-    wanted = getattr(xp, dtype)
-    return x if x.dtype == wanted else xp.astype(x, wanted)
+    return _as_finite("x", x, getattr(namespace_of(x), dtype))
 
 
 def check_targets(y: Array, count: int, network: Model) -> Array:
     """``y`` as labels [B] (int64) or targets [B, M] (the network's dtype) that fit the network's loss.
+
+    Labels may come as a column [B, 1].
 
     Raises
     ------
@@ -57,19 +59,36 @@ def check_targets(y: Array, count: int, network: Model) -> Array:
     width = network.sizes[-1]
     if y.ndim == 0 or y.shape[0] != count:
         raise ValueError(f"y: got shape {tuple(y.shape)}, want {count} examples, as many as x has")
-    _check_finite("y", y)
     xp = namespace_of(y)
+    if network.has_classes and y.ndim == 2 and y.shape[1] == 1 < width:
+        y = y[:, 0]
     if y.ndim == 1 and network.has_classes:
+        _check_finite("y", y)
         return _check_labels(y, width)
     if y.ndim == 1 and width == 1:
         y = y[:, None]
     if y.ndim != 2 or y.shape[1] != width:
         form = f"labels [{count}] or targets" if network.has_classes else "targets"
         raise ValueError(f"y: got shape {tuple(y.shape)}, want {form} [{count}, {width}]")
-    y = xp.astype(y, getattr(xp, network.dtype))
+    y = _as_finite("y", y, getattr(xp, network.dtype))
     if network.is_classifier and count and not (bool(xp.min(y) >= 0) and bool(xp.max(y) <= 1)):
         raise ValueError(f"y: got values from {float(xp.min(y))} to {float(xp.max(y))}, want 0 to 1")
+    if network.has_classes and count:
+        _check_shares(y)
     return y
+
+
+def _check_shares(y: Array) -> None:
+    """A row of targets for a softmax says how an example is shared among the classes, as its outputs do."""
+    xp = namespace_of(y)
+    sums = xp.sum(y, axis=1)
+    errors = xp.abs(sums - 1)
+    if bool(xp.any(errors > SHARE_TOLERANCE)):
+        row = int(xp.argmax(errors))
+        raise ValueError(
+            f"y: got a row that sums to {float(sums[row]):.4g} (row {row}), want rows of shares that sum to 1;"
+            " output='sigmoid' takes several classes at once"
+        )
 
 
 def _check_labels(y: Array, num_classes: int) -> Array:
@@ -111,6 +130,22 @@ def _as_array(name: str, a: Array) -> Array:
     if xp.isdtype(a.dtype, "complex floating"):
         raise TypeError(f"{name}: got dtype {a.dtype}, want real numbers")
     return xp.astype(a, xp.uint8) if xp.isdtype(a.dtype, "bool") else a
+
+
+def _as_finite(name: str, a: Array, dtype: Any) -> Array:
+    """``a`` in the dtype; a ValueError if it holds NaN or infinity, or numbers that become infinite there."""
+    _check_finite(name, a)
+    if a.dtype == dtype:
+        return a
+    xp = namespace_of(a)
+    with np.errstate(over="ignore"):
+        converted = xp.astype(a, dtype)
+    if not bool(xp.all(xp.isfinite(converted))):
+        where = np.argwhere(~np.isfinite(to_numpy(converted)))[0]
+        value = to_numpy(a)[tuple(where)]
+        wanted = str(converted.dtype).rpartition(".")[2]
+        raise ValueError(f"{name}: got {value} at {where.tolist()}, too large for {wanted}")
+    return converted
 
 
 def _check_finite(name: str, a: Array) -> None:

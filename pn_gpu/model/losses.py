@@ -1,4 +1,4 @@
-"""Losses: means over the batch of a sum over the outputs, with their gradients.
+"""Losses of every example, sums over the outputs, with their gradients; a batch's loss is their (weighted) mean.
 
 A loss that belongs to an output activation (cross-entropies) is computed from the logits z, which is stable where the
 activations round to 0 or 1.
@@ -25,11 +25,12 @@ class Loss:
     ----------
     name : str
     value, gradient : callable
-        ``value(y, t)``: the loss, a scalar array; ``gradient(y, t)`` [B, M]: dL/dy.
+        ``value(y, t)`` [B]: the loss of every example; ``gradient(y, t)`` [B, M]: its derivative by y.
     logits_activation : str or None
         The output activation with which the loss is computed from logits.
     value_from_logits, logits_gradient : callable, optional
-        For that activation, ``value_from_logits(z, t)``: the loss, and ``logits_gradient(y, t)`` [B, M]: dL/dz.
+        For that activation, ``value_from_logits(z, t)`` [B]: the losses, and ``logits_gradient(y, t)`` [B, M]: their
+        derivatives by z.
     """
 
     name: str
@@ -39,9 +40,12 @@ class Loss:
     value_from_logits: Callable[[Array, Array], Array] | None = None
     logits_gradient: Callable[[Array, Array], Array] | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return get_loss, (self.name,)  # functions without a name cannot be pickled
 
-def _batch_mean(terms: Array) -> Array:
-    return namespace_of(terms).sum(terms) / terms.shape[0]
+
+def _over_outputs(terms: Array) -> Array:
+    return namespace_of(terms).sum(terms, axis=-1)
 
 
 def _positive(y: Array) -> Array:
@@ -51,17 +55,17 @@ def _positive(y: Array) -> Array:
 
 
 def _categorical_from_logits(z: Array, t: Array) -> Array:
-    return _batch_mean(-t * log_softmax(z))
+    return _over_outputs(-t * log_softmax(z))
 
 
 def _categorical_logits_gradient(y: Array, t: Array) -> Array:
-    return (y * namespace_of(t).sum(t, axis=-1, keepdims=True) - t) / y.shape[0]
+    return y * namespace_of(t).sum(t, axis=-1, keepdims=True) - t
 
 
 CATEGORICAL_CROSSENTROPY = Loss(
     "categorical_crossentropy",
-    lambda y, t: _batch_mean(-t * namespace_of(y).log(_positive(y))),
-    lambda y, t: -t / _positive(y) / y.shape[0],
+    lambda y, t: _over_outputs(-t * namespace_of(y).log(_positive(y))),
+    lambda y, t: -t / _positive(y),
     "softmax",
     _categorical_from_logits,
     _categorical_logits_gradient,
@@ -69,19 +73,21 @@ CATEGORICAL_CROSSENTROPY = Loss(
 
 BINARY_CROSSENTROPY = Loss(
     "binary_crossentropy",
-    lambda y, t: _batch_mean(-t * namespace_of(y).log(_positive(y)) - (1 - t) * namespace_of(y).log(_positive(1 - y))),
-    lambda y, t: ((1 - t) / _positive(1 - y) - t / _positive(y)) / y.shape[0],
+    lambda y, t: _over_outputs(
+        -t * namespace_of(y).log(_positive(y)) - (1 - t) * namespace_of(y).log(_positive(1 - y))
+    ),
+    lambda y, t: (1 - t) / _positive(1 - y) - t / _positive(y),
     "sigmoid",
-    lambda z, t: _batch_mean(softplus(z) - t * z),
-    lambda y, t: (y - t) / y.shape[0],
+    lambda z, t: _over_outputs(softplus(z) - t * z),
+    lambda y, t: y - t,
 )
 
-MSE = Loss("mse", lambda y, t: _batch_mean(0.5 * (y - t) ** 2), lambda y, t: (y - t) / y.shape[0])
+MSE = Loss("mse", lambda y, t: _over_outputs(0.5 * (y - t) ** 2), lambda y, t: y - t)
 
 MAE = Loss(
     "mae",
-    lambda y, t: _batch_mean(namespace_of(y).abs(y - t)),
-    lambda y, t: namespace_of(y).sign(y - t) / y.shape[0],
+    lambda y, t: _over_outputs(namespace_of(y).abs(y - t)),
+    lambda y, t: namespace_of(y).sign(y - t),
 )
 
 LOSSES: dict[str, Loss] = {loss.name: loss for loss in (CATEGORICAL_CROSSENTROPY, BINARY_CROSSENTROPY, MSE, MAE)}

@@ -6,7 +6,7 @@ Passes, training and storage work on it; the `Network` classes above them add wh
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ from pn_gpu.model.activations import Activation, get_activation
 from pn_gpu.model.layers import Layer
 from pn_gpu.model.losses import DEFAULT_LOSS, Loss, get_loss
 from pn_gpu.model.parameters import Layout, ParameterGroup, ParameterVector
+
+Array = Any
 
 DTYPES = ("float32", "float64")
 
@@ -35,6 +37,8 @@ class Model(ABC):
     loss : Loss
     dropout : float
         Probability with which a hidden activation is dropped in training.
+    seed : int or None
+        What the initial parameters were drawn with, and what training draws from where it is given no seed.
     backend : Backend
     dtype : str
     """
@@ -49,18 +53,30 @@ class Model(ABC):
         output: str = "softmax",
         loss: str | None = None,
         dropout: float = 0.0,
+        seed: int | None = None,
         backend: str | Backend = "auto",
         dtype: str = "float32",
     ) -> None:
-        self.sizes = _check_sizes(sizes)
+        self.sizes = check_sizes(sizes)
         self._activations = _check_activations(activation, output, len(self.sizes) - 1)
         output_name = self._activations[-1].name
         self.loss: Loss = get_loss(DEFAULT_LOSS.get(output_name, "mse") if loss is None else loss)
+        if self.has_classes and self.sizes[-1] == 1:
+            raise ValueError(
+                f"output: got {output!r} with loss {self.loss.name!r} and a single output, which is always 1; want"
+                " output='sigmoid' (yes or no), output='linear' (a number), or an output for every class"
+            )
         self.dropout = check_number("dropout", dropout, low=0, high=1, high_open=True)
         self.backend = get_backend(backend)
         self.dtype = check_choice("dtype", dtype, DTYPES)
+        self.seed = None if seed is None else check_integer("seed", seed, low=0)
+        self._seeds = np.random.SeedSequence(self.seed)
         self.connections: tuple[Layer, ...] = ()
         self.parameters: ParameterVector
+
+    def next_generator(self) -> np.random.Generator:
+        """Random numbers for the next training run: they follow from ``seed`` and differ from run to run."""
+        return np.random.default_rng(self._seeds.spawn(1)[0])
 
     @abstractmethod
     def _make_connections(self) -> tuple[Layer, ...]:
@@ -69,6 +85,22 @@ class Model(ABC):
     @abstractmethod
     def architecture(self) -> dict[str, Any]:
         """Keyword arguments, JSON-able, that build this network again (without its numbers)."""
+
+    @classmethod
+    def complete_architecture(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
+        """The architecture in a file of any age as `architecture` gives it today."""
+        return dict(saved)
+
+    def prepare_training(self, x: Array, weights: Array | None = None) -> None:  # noqa: B027 - most need nothing
+        """Called before the first step of a fresh run, with inputs [B, N] and weights [B] of the first batch."""
+
+    def scale_outputs(self, layer: int, factor: float) -> None:
+        """Multiply the weights of a layer, and so z without its bias, by ``factor``."""
+        raise NotImplementedError
+
+    def parameter_sizes(self) -> dict[str, float]:
+        """The size of those parameters that training shall move in proportion to it, by name; none by default."""
+        return {}
 
     def _common_architecture(self) -> dict[str, Any]:
         return {
@@ -110,7 +142,8 @@ class Model(ABC):
         return {"kind": self.kind, "dtype": self.dtype, "architecture": self.architecture()}
 
 
-def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
+def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
+    """The nodes at every level, at least two of them and a node each; ValueError or TypeError otherwise."""
     if isinstance(sizes, str) or not isinstance(sizes, Sequence) or len(sizes) < 2:
         raise ValueError(f"sizes: got {sizes!r}, want at least two numbers of nodes, such as [784, 128, 10]")
     return tuple(check_integer(f"sizes[{index}]", size, low=1) for index, size in enumerate(sizes))

@@ -13,27 +13,41 @@ from typing import Any
 
 import numpy as np
 
-from pn_gpu.checks import check_choice
+from pn_gpu.checks import check_choice, check_integer
 from pn_gpu.kernels.namespace import namespace_of
+from pn_gpu.model.initialisation import INITIAL_SPREAD
 from pn_gpu.model.parameters import ParameterGroup
 
 Array = Any
 
-INITIAL_SPREAD = 0.5
-
 
 class NodeModel(ABC):
-    """How a node set's parameters make positions and dipoles."""
+    """How a node set's parameters make positions and dipoles.
+
+    Attributes
+    ----------
+    name : str
+    size_parameter : str
+        The parameter whose size on the output side sets the size of the weights.
+    passes_size : bool
+        Whether that parameter also acts where a shared set is the input of the next layer.
+    """
 
     name: str
+    size_parameter: str
+    passes_size: bool
 
     @abstractmethod
-    def shapes(self, num: int, dim: int, is_output: bool) -> dict[str, tuple[int, ...]]:
+    def check_dipole_dim(self, dipole_dim: int | None, dim: int) -> int:
+        """The dimensions d of the dipoles that a user's ``dipole_dim`` stands for; ValueError if they cannot be."""
+
+    @abstractmethod
+    def shapes(self, num: int, dim: int, dipole_dim: int, is_output: bool) -> dict[str, tuple[int, ...]]:
         """Parameter names and shapes of a set of ``num`` particles."""
 
     @abstractmethod
     def initialise(
-        self, rng: np.random.Generator, num: int, dim: int, is_output: bool
+        self, rng: np.random.Generator, num: int, dim: int, dipole_dim: int, is_output: bool
     ) -> dict[str, np.ndarray[Any, Any]]:
         """Fresh parameters, positions drawn from N(0, 0.5^2)."""
 
@@ -52,15 +66,20 @@ class DipoleModel(NodeModel):
     """Positions and free dipole vectors; the dipoles start at unit length."""
 
     name = "dipole"
+    size_parameter = "dipoles"
+    passes_size = True
 
-    def shapes(self, num: int, dim: int, is_output: bool) -> dict[str, tuple[int, ...]]:
-        return {"positions": (num, dim), "dipoles": (num, dim)}
+    def check_dipole_dim(self, dipole_dim: int | None, dim: int) -> int:
+        return dim if dipole_dim is None else check_integer("dipole_dim", dipole_dim, low=1)
+
+    def shapes(self, num: int, dim: int, dipole_dim: int, is_output: bool) -> dict[str, tuple[int, ...]]:
+        return {"positions": (num, dim), "dipoles": (num, dipole_dim)}
 
     def initialise(
-        self, rng: np.random.Generator, num: int, dim: int, is_output: bool
+        self, rng: np.random.Generator, num: int, dim: int, dipole_dim: int, is_output: bool
     ) -> dict[str, np.ndarray[Any, Any]]:
         positions = INITIAL_SPREAD * rng.standard_normal((num, dim))
-        dipoles = INITIAL_SPREAD * rng.standard_normal((num, dim))
+        dipoles = INITIAL_SPREAD * rng.standard_normal((num, dipole_dim))
         return {"positions": positions, "dipoles": dipoles / np.linalg.norm(dipoles, axis=1, keepdims=True)}
 
     def dipoles(self, nodes: ParameterGroup, as_output: bool) -> Array:
@@ -77,13 +96,20 @@ class ChargePhaseModel(NodeModel):
     """Positions, a phase each, and a charge for output particles; phases start uniform, charges from N(0, 1)."""
 
     name = "charge_phase"
+    size_parameter = "charges"
+    passes_size = False
 
-    def shapes(self, num: int, dim: int, is_output: bool) -> dict[str, tuple[int, ...]]:
+    def check_dipole_dim(self, dipole_dim: int | None, dim: int) -> int:
+        if dipole_dim is not None and check_integer("dipole_dim", dipole_dim, low=1) != 2:
+            raise ValueError(f"dipole_dim: got {dipole_dim}, want 2 with model 'charge_phase', whose phases are angles")
+        return 2
+
+    def shapes(self, num: int, dim: int, dipole_dim: int, is_output: bool) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {"positions": (num, dim), "phases": (num,)}
         return shapes | {"charges": (num,)} if is_output else shapes
 
     def initialise(
-        self, rng: np.random.Generator, num: int, dim: int, is_output: bool
+        self, rng: np.random.Generator, num: int, dim: int, dipole_dim: int, is_output: bool
     ) -> dict[str, np.ndarray[Any, Any]]:
         values = {
             "positions": INITIAL_SPREAD * rng.standard_normal((num, dim)),

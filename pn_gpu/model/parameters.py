@@ -73,6 +73,12 @@ class ParameterVector:
         self._flat = flat
         self._views: dict[str, Array] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"layout": self.layout, "flat": self.flat}  # copies of views would be arrays of their own
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.layout, self.flat = state["layout"], state["flat"]
+
     def __getitem__(self, name: str) -> Array:
         view = self._views.get(name)
         if view is None:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from pn_gpu.backends import Backend
-from pn_gpu.checks import check_integer
 from pn_gpu.model.layers import DenseLayer, Layer
 from pn_gpu.networks.network import Network
 
@@ -48,11 +47,12 @@ class DenseNetwork(Network):
             output=output,
             loss=loss,
             dropout=dropout,
+            seed=seed,
             backend=backend,
             dtype=dtype,
         )
         self.connections = self._make_connections()
-        rng = np.random.default_rng(None if seed is None else check_integer("seed", seed, low=0))
+        rng = np.random.default_rng(self._seeds)
         values: dict[str, np.ndarray[Any, Any]] = {}
         for layer in self.connections:
             values |= layer.initialise(rng)

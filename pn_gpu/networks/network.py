@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import array_api_compat as compat
 import numpy as np
@@ -18,22 +18,46 @@ from pn_gpu.kernels.namespace import namespace_of
 from pn_gpu.model.examples import as_batch_targets, as_inputs, as_targets, batch_slices
 from pn_gpu.model.model import DTYPES, Model
 from pn_gpu.model.parameters import ParameterVector
+from pn_gpu.networks.summary import summarise
 from pn_gpu.storage import write_file
 from pn_gpu.training.fit import fit
 from pn_gpu.training.history import History
 from pn_gpu.training.metrics import evaluate
 from pn_gpu.training.passes import batch_gradient, forward_pass
 
+if TYPE_CHECKING:
+    from pn_gpu.data.preprocessing import Preprocessing
+
 Array = Any
 AnyNetwork = TypeVar("AnyNetwork", bound="Network")
 
 
 class Network(Model):
-    """A `Model` and what is done with it."""
+    """A `Model` and what is done with it.
+
+    Attributes
+    ----------
+    preprocessing : Preprocessing or None
+        What was done to the data that the network was trained on, saved with it: ``preprocessing.inputs.encode`` makes
+        its inputs of other data, and ``preprocessing.targets.decode`` labels or units of what it predicts; both is
+        done by `pn_gpu.data.predict`. None by default; ``pn-gpu train`` sets it, and ``network.preprocessing =
+        dataset.preprocessing`` does. The methods of a network take and give numbers as they are.
+    """
+
+    preprocessing: Preprocessing | None = None
+
+    def metadata(self) -> dict[str, Any]:
+        """What a file says of the network beside its numbers, JSON-able."""
+        metadata = super().metadata()
+        return metadata if self.preprocessing is None else metadata | {"preprocessing": self.preprocessing.to_json()}
 
     def __repr__(self) -> str:
         shape = "-".join(map(str, self.sizes))
         return f"{type(self).__name__}({shape}, {self.num_parameters} parameters, {self.dtype} on {self.backend.name})"
+
+    def summary(self) -> str:
+        """Node sets and layers with their parameters, and those of dense layers beside them, as a text to print."""
+        return summarise(self)
 
     def forward(self, x: Array) -> Array:
         """The output activations [B, M] for inputs [B, N].
@@ -108,7 +132,7 @@ class Network(Model):
         targets = as_targets(y, inputs.shape[0], self)
         if inputs.shape[0] == 0:
             raise ValueError("x: got no examples, want at least one")
-        return evaluate(self, inputs, targets, size)
+        return evaluate(self, inputs, targets, batch_size=size)
 
     def loss_and_gradient(self, x: Array, y: Array) -> tuple[float, ParameterVector]:
         """The mean loss over a batch and its gradient under the parameters' names.
@@ -175,6 +199,7 @@ class Network(Model):
         dtype : {"float32", "float64"}, optional
         """
         other = copy.copy(self)
+        other._seeds = copy.deepcopy(self._seeds)
         other.backend = self.backend if backend is None else get_backend(backend)
         other.dtype = self.dtype if dtype is None else check_choice("dtype", dtype, DTYPES)
         other.connections = other._make_connections()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from pn_gpu.backends import Backend
-from pn_gpu.checks import check_flag, check_integer
+from pn_gpu.backends import Backend, to_numpy
+from pn_gpu.checks import check_choice, check_flag, check_integer
 from pn_gpu.kernels import potentials
+from pn_gpu.model import initialisation as initialisations
+from pn_gpu.model.calibration import calibrate
+from pn_gpu.model.examples import as_inputs
 from pn_gpu.model.layers import Layer, ParticleLayer
 from pn_gpu.model.node_models import get_node_model
 from pn_gpu.model.parameters import ParameterGroup
@@ -18,6 +22,8 @@ from pn_gpu.networks.network import Network
 from pn_gpu.operator import dense_weight
 from pn_gpu.planning import MethodPlanner
 from pn_gpu.planning.plan import check_method
+
+Array = Any
 
 
 class ParticleNetwork(Network):
@@ -31,7 +37,18 @@ class ParticleNetwork(Network):
     sizes : sequence of int
         Nodes at every level, inputs first: ``[784, 128, 10]``.
     dim : int, default 3
-        Dimensions n of the positions (and of the dipoles).
+        Dimensions n of the positions.
+    dipole_dim : int, optional
+        Dimensions d of the dipoles; by default those of the positions. A particle has n + d parameters. Few dimensions
+        of the positions make wide layers fast, many of the dipoles make them accurate: measured on MNIST, (n, d) =
+        (2, 4) is better than (3, 3), at as many parameters, and (1, 8) is best for wide layers by accuracy and by time.
+        2 in the charge-phase model.
+    initialisation : {"scaled", "paper"}, default "scaled"
+        Positions from N(0, 0.5^2) and dipoles of random directions in either case. paper: dipoles of unit length, under
+        which activations grow with the width and with every layer. scaled: dipoles of the length, one for each node
+        set, that makes the values z of every layer start at about unit size, and logits at half of it; by a formula for
+        inputs of unit mean square, which the first `fit` replaces by a measurement (`calibrate`). Training then takes
+        steps of dipoles in proportion to their size, so that one learning rate serves every width.
     activation : str or sequence of str, default "relu"
         Of the hidden layers: one for all, or one each. relu, leaky_relu, elu, gelu (its tanh formula), tanh, sigmoid,
         softplus, linear, softmax.
@@ -53,7 +70,8 @@ class ParticleNetwork(Network):
     dropout : float, default 0
         Probability with which a hidden activation is dropped in training, 0 <= dropout < 1.
     seed : int or None, default None
-        Of the initial parameters; one seed gives the same network on every backend. None draws a fresh one.
+        Of the initial parameters, and of `fit` where that is given none; one seed gives the same network on every
+        backend. None draws a fresh one.
     backend : str or Backend, default "auto"
         "numpy", "torch", "torch:cuda:0", "cupy", ...; "auto" takes a GPU where there is one, else NumPy.
     dtype : {"float32", "float64"}, default "float32"
@@ -73,6 +91,8 @@ class ParticleNetwork(Network):
         sizes: Sequence[int],
         dim: int = 3,
         *,
+        dipole_dim: int | None = None,
+        initialisation: str = "scaled",
         activation: str | Sequence[str] = "relu",
         output: str = "softmax",
         loss: str | None = None,
@@ -92,25 +112,102 @@ class ParticleNetwork(Network):
             output=output,
             loss=loss,
             dropout=dropout,
+            seed=seed,
             backend=backend,
             dtype=dtype,
         )
         self.dim = check_integer("dim", dim, low=1)
         self.model = get_node_model(model)
+        self.dipole_dim = self.model.check_dipole_dim(dipole_dim, self.dim)
+        self.initialisation = check_choice("initialisation", initialisation, initialisations.INITIALISATIONS)
         self.shared = check_flag("shared", shared)
         # By name alone, since a saved network names its potential: an unregistered one is an error here.
         self.potential = potentials.get(potentials.get(potential).name).name
         check_method(method, rtol)
         self.method, self.rtol = method, float(rtol)
         self.connections = self._make_connections()
-        rng = np.random.default_rng(None if seed is None else check_integer("seed", seed, low=0))
+        rng = np.random.default_rng(self._seeds)
         values: dict[str, np.ndarray[Any, Any]] = {}
         for index, (num, is_output) in enumerate(self._node_sets()):
-            for name, value in self.model.initialise(rng, num, self.dim, is_output).items():
+            for name, value in self.model.initialise(rng, num, self.dim, self.dipole_dim, is_output).items():
                 values[f"particles.{index}.{name}"] = value
         for layer in self.connections:
             values |= layer.initialise(rng)
+        if self.initialisation == "scaled":
+            for index, size in enumerate(self._dipole_sizes()):
+                values[self._size_parameter(index)] *= size
         self._set_parameters(values)
+        self._drawn = self._digest()
+
+    def _dipole_sizes(self) -> list[float]:
+        """How large the dipoles (or charges) of every layer's outputs start."""
+        hidden = zip(self._activations, self.sizes[1:-1], strict=False)
+        return initialisations.dipole_sizes(
+            self.sizes,
+            self.dipole_dim,
+            self.potential,
+            self.dim,
+            [initialisations.activation_moments(activation.forward, num) for activation, num in hidden],
+            coherent=self.shared and self.model.passes_size,
+        )
+
+    def _size_parameter(self, layer: int) -> str:
+        """The parameter whose size sets that of a layer's weights: the dipoles or charges of its outputs."""
+        output_set = layer + 1 if self.shared else 2 * layer + 1
+        return f"particles.{output_set}.{self.model.size_parameter}"
+
+    def _digest(self) -> str:
+        return hashlib.sha256(to_numpy(self.parameters.flat).tobytes()).hexdigest()
+
+    @property
+    def _is_as_drawn(self) -> bool:
+        return self._digest() == self._drawn
+
+    def to(self, backend: str | Backend | None = None, dtype: str | None = None) -> ParticleNetwork:
+        other = super().to(backend, dtype)
+        if self._is_as_drawn:
+            other._drawn = other._digest()
+        return other
+
+    def calibrate(self, x: Array) -> bool:
+        """Give the values z of every layer unit size on these inputs, the last layer's half of it.
+
+        The dipoles of every layer's output set are multiplied by a number, first layer first, as LSUV does
+        (layer-sequential unit variance; Mishkin and Matas, 2016). `fit` does it once for a network with scaled
+        initialisation whose parameters are still those drawn.
+
+        Parameters
+        ----------
+        x : array, [B, N]
+            Inputs as in training; at most 512 rows, evenly spread, are used.
+
+        Returns
+        -------
+        bool
+            False, and nothing is changed, if the inputs cannot tell: a single row, or rows that are all the same.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `forward`.
+        """
+        return calibrate(self, as_inputs(x, self))
+
+    def scale_outputs(self, layer: int, factor: float) -> None:
+        name = self._size_parameter(layer)
+        self.parameters[name] = factor * self.parameters[name]
+        for connection in self.connections:
+            connection.forget_plan()
+
+    def prepare_training(self, x: Array, weights: Array | None = None) -> None:
+        if self.initialisation == "scaled" and self._is_as_drawn:
+            calibrate(self, x, weights)
+
+    def parameter_sizes(self) -> dict[str, float]:
+        if self.initialisation == "paper":
+            return {}
+        names = [name for name in self.parameters if name.endswith(f".{self.model.size_parameter}")]
+        return {name: initialisations.mean_length(self.parameters[name]) for name in names}
 
     def _make_connections(self) -> tuple[Layer, ...]:
         return tuple(self._connection(index) for index in range(len(self.sizes) - 1))
@@ -143,7 +240,7 @@ class ParticleNetwork(Network):
 
     @property
     def particles(self) -> list[ParameterGroup]:
-        """The node sets: ``particles[k].positions`` [N, n] and ``particles[k].dipoles`` [N, n].
+        """The node sets: ``particles[k].positions`` [N, n] and ``particles[k].dipoles`` [N, d].
 
         Of the charge-phase model: ``positions`` [N, n], ``phases`` [N] and, of sets that are outputs, ``charges`` [N].
         """
@@ -163,9 +260,18 @@ class ParticleNetwork(Network):
             dense.parameters[f"{layer.prefix}.bias"] = self.parameters[f"{layer.prefix}.bias"]
         return dense
 
+    @classmethod
+    def complete_architecture(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
+        complete = {"initialisation": "paper"} | dict(saved)  # older files could say neither
+        if complete.get("dipole_dim") is None and "dim" in complete:
+            complete["dipole_dim"] = 2 if complete.get("model") == "charge_phase" else complete["dim"]
+        return complete
+
     def architecture(self) -> dict[str, Any]:
         return self._common_architecture() | {
             "dim": self.dim,
+            "dipole_dim": self.dipole_dim,
+            "initialisation": self.initialisation,
             "model": self.model.name,
             "shared": self.shared,
             "potential": self.potential,

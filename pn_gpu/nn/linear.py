@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from pn_gpu.checks import check_choice, check_flag
-from pn_gpu.dispatch import can_read
+from pn_gpu.dispatch import outside_transforms, readable
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.room import Direct, How, Mehler
 from pn_gpu.kernels.room import Particles as LayerParticles
+from pn_gpu.kernels.staging import Planned
 from pn_gpu.kernels.torch import particle_linear, potential_name
 from pn_gpu.kernels.torch.checks import check_input
+from pn_gpu.kernels.torch.weight import dense_weight
+from pn_gpu.model.initialisation import (
+    INITIALISATIONS,
+)
+from pn_gpu.nn.checks import check_fit, check_given, check_node_set, check_same_make
+from pn_gpu.nn.chooser import LayerChooser
 from pn_gpu.nn.particles import Particles, fill, keep_float32, parameter_dtype
-from pn_gpu.operator import dense_weight, is_never_fast
+from pn_gpu.nn.start import scaled_lengths
+from pn_gpu.nn.tracing import trace_layer
+from pn_gpu.nn.weight import ComputedWeight
 from pn_gpu.planning import MethodPlanner
+from pn_gpu.planning.calls import computed_whole, is_never_fast
+
+if TYPE_CHECKING:
+    from pn_gpu.nn.parallel import TensorParallel
 
 # What `input_precision` can be: how float32 products are taken on a GPU.
 PRECISIONS = ("ieee", "tf32", "bf16x3")
@@ -34,8 +49,8 @@ class ParticleLinear(nn.Module):
     in_features, out_features : int or Particles
         The input and output node sets: a number makes a new one, a `Particles` is used as it is and so shared
         with whatever else holds it.
-    dim : int, default 3
-        Dimensions of the positions of new node sets; a given `Particles` brings its own.
+    dim : int, optional
+        Dimensions of the positions of new node sets: by default those of a given `Particles`, else 3.
     bias : bool, default True
     potential : str or Potential, default "gaussian"
         The pairwise function k(s), by name or registered under its name.
@@ -45,7 +60,12 @@ class ParticleLinear(nn.Module):
     rtol : float, default 1e-3
         As in `pn_gpu.particle_linear`.
     dipole_dim : int, optional
-        Dimensions of the dipoles of new node sets; by default those of the positions.
+        Dimensions of the dipoles of new node sets: by default those of a given `Particles`, else of the positions.
+    initialisation : {"scaled", "paper"}, default "scaled"
+        Length of the dipoles of new node sets. paper: 1, under which z grows with the width. scaled: such that z starts
+        at about unit size; of the output set if that is new, else of the input set. Inputs of unit mean square are
+        assumed, for a new input set; for a given one, activations (ReLU) of a layer whose output set it is.
+        `pn_gpu.nn.calibrate` measures instead.
     input_precision : {None, "ieee", "tf32", "bf16x3"}, default None
         How a GPU takes products of float32 inputs; None follows `torch.set_float32_matmul_precision`.
     generator : torch.Generator, optional
@@ -73,13 +93,14 @@ class ParticleLinear(nn.Module):
         self,
         in_features: int | Particles,
         out_features: int | Particles,
-        dim: int = 3,
+        dim: int | None = None,
         bias: bool = True,
         potential: str | Potential = "gaussian",
         method: str = "auto",
         rtol: float = 1e-3,
         *,
         dipole_dim: int | None = None,
+        initialisation: str = "scaled",
         input_precision: str | None = None,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
@@ -88,24 +109,40 @@ class ParticleLinear(nn.Module):
         super().__init__()
         self.potential = potential_name(potential)
         self.planner = MethodPlanner(method, rtol, self.potential)
+        self._chooser = LayerChooser(self.planner)
         if input_precision is not None:
             check_choice("input_precision", input_precision, PRECISIONS)
         self.input_precision = input_precision
+        self.tensor_parallel: TensorParallel | None = None
 
         given = [p for p in (in_features, out_features) if isinstance(p, Particles)]
         if given:
-            dim, dipole_dim = given[0].dim, given[0].dipole_dim
+            dim = check_given("dim", dim, given[0].dim)
+            dipole_dim = check_given("dipole_dim", dipole_dim, given[0].dipole_dim)
             device = given[0].positions.device if device is None else device
             dtype = given[0].positions.dtype if dtype is None else dtype
 
-        def node_set(features: int | Particles) -> Particles:
+        def node_set(features: int | Particles, length: float) -> Particles:
             if isinstance(features, Particles):
                 return features
-            return Particles(features, dim, dipole_dim, generator=generator, device=device, dtype=dtype)
+            return Particles(
+                features,
+                3 if dim is None else dim,
+                dipole_dim,
+                dipole_length=length,
+                generator=generator,
+                device=device,
+                dtype=dtype,
+            )
 
-        self.in_particles = node_set(in_features)
-        self.out_particles = node_set(out_features)
-        _check_fit(self.in_particles, self.out_particles)
+        in_length, out_length = 1.0, 1.0
+        if check_choice("initialisation", initialisation, INITIALISATIONS) == "scaled":
+            in_length, out_length = scaled_lengths(
+                in_features, out_features, 3 if dim is None else dim, dipole_dim, self.potential
+            )
+        self.in_particles = node_set(in_features, in_length)
+        self.out_particles = node_set(out_features, out_length)
+        check_same_make(self.in_particles, self.out_particles)
         if check_flag("bias", bias):
             empty = torch.empty(self.out_features, device=device, dtype=parameter_dtype(dtype))
             self.bias = nn.Parameter(empty)
@@ -135,14 +172,12 @@ class ParticleLinear(nn.Module):
     def weight(self) -> Tensor:
         """W^T [out_features, in_features] as `torch.nn.Linear` has it, computed anew at every access.
 
-        For plots, tests and code that looks into an ``nn.Linear``: it takes the O(N M) memory that the layer
-        saves. It is differentiable where gradients are recorded.
+        For plots, tests and code that looks into an ``nn.Linear``: it takes the O(N M) time and memory that the layer
+        saves, and so does ``hasattr(layer, "weight")``. It is differentiable once where gradients are recorded;
+        writing to it is an error. Where processes share the particles out (FSDP2, tensor parallelism) all have to ask.
         """
-        particles = self._operands()
-        if torch.is_grad_enabled() and any(p.requires_grad for p in particles):
-            identity = torch.eye(self.in_features, device=particles.r_in.device, dtype=particles.r_in.dtype)
-            return particle_linear(identity, particles, None, Direct(potentials.get(self.potential), "ieee")).T
-        return dense_weight(*(p.detach() for p in particles), self.potential).T
+        weight = dense_weight(*map(_gathered, self._operands()), self.potential).T
+        return weight if torch.compiler.is_compiling() else weight.as_subclass(ComputedWeight)
 
     @property
     def num_parameters(self) -> int:
@@ -156,20 +191,42 @@ class ParticleLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """z [..., out_features] for x [..., in_features], in the dtype of x or of autocast."""
-        particles = self._operands()
-        check_input(x, particles.r_in)
-        return particle_linear(x, particles, self.bias, self._how(x, particles))
+        if isinstance(x, Proxy):
+            return trace_layer(self, x)
+        if self.tensor_parallel is not None:
+            return self.tensor_parallel.forward(self, x)
+        return self._compute(x, self._operands(), self.bias)
 
-    def _how(self, x: Tensor, particles: LayerParticles) -> How:
-        """How to compute this call: by the plan, unless every weight is wanted or the particles cannot be read."""
-        potential, method = potentials.get(self.potential), self.planner.method
+    def _compute(self, x: Tensor, particles: LayerParticles, bias: Tensor | None) -> Tensor:
+        """z for these particles: the layer's, or this process's part of them."""
+        check_fit(particles, bias)
+        check_input(x, particles.r_in)
+        return particle_linear(x, particles, bias, self._how(x, particles))
+
+    def _how(self, x: Tensor, particles: LayerParticles) -> How | Planned:
+        """How to compute this call: as planned, now or when the graph runs that is being traced."""
+        potential, planner = potentials.get(self.potential), self.planner
         direct = Direct(potential, self.input_precision)
-        if method == "direct" or (method == "auto" and is_never_fast(particles, potential)):
+        if planner.method == "direct" or (planner.method == "auto" and is_never_fast(particles, potential)):
             return direct
-        if not can_read(x, *particles):
-            return direct
-        plan = self.planner.plan(math.prod(x.shape[:-1]), *(p.detach() for p in particles))
+        if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+            return Planned(self._chooser.number, self.potential, self.input_precision, planner.method, planner.rtol)
+        plain = readable(particles)
+        with outside_transforms():
+            plan = planner.current if plain is None else planner.plan(math.prod(x.shape[:-1]), *plain)
+        if plan is None:
+            return computed_whole(direct, particles)
         return direct if plan.approximation is None else Mehler(plan.approximation)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._chooser = LayerChooser(self.planner)  # a copy plans for itself
+
+    @torch.no_grad()
+    def scale_outputs(self, factor: float) -> None:
+        """Multiply the dipoles of the output set, and so z without its bias, by ``factor``."""
+        self.planner.reset()
+        self.out_particles.dipoles.mul_(factor)
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -194,7 +251,7 @@ class ParticleLinear(nn.Module):
         )
         linear.weight.copy_(weight)
         if self.bias is not None:
-            linear.bias.copy_(self.bias)
+            linear.bias.copy_(_gathered(self.bias))
         return linear.train(self.training)
 
     def extra_repr(self) -> str:
@@ -205,28 +262,31 @@ class ParticleLinear(nn.Module):
         )
 
     def _operands(self) -> LayerParticles:
-        a, b = self.in_particles, self.out_particles
-        return LayerParticles(a.positions, a.dipoles, b.positions, b.dipoles)
+        return LayerParticles(*self.in_particles(), *self.out_particles())
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "weight":
+            raise AttributeError(
+                "weight: got a new value, want none: it is computed from the particles; change in_particles and "
+                "out_particles instead"
+            )
+        if name in ("in_particles", "out_particles"):
+            check_node_set(name, value)
+            self.planner.reset()
+        super().__setattr__(name, value)
 
     def _reset_bias(self, generator: torch.Generator | None) -> None:
         if self.bias is None:
             return
         bound = math.sqrt(6 / (self.in_features + self.out_features))
         with torch.no_grad():
-            fill(self.bias, lambda t: t.uniform_(-bound, bound, generator=generator), generator)
+            fill(self.bias, lambda t: nn.init.uniform_(t, -bound, bound, generator=generator), generator)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ParticleLinear:
         super()._apply(keep_float32(fn), recurse)
         return self
 
 
-def _check_fit(inputs: Particles, outputs: Particles) -> None:
-    for name in ("dim", "dipole_dim"):
-        got, want = getattr(outputs, name), getattr(inputs, name)
-        if got != want:
-            raise ValueError(f"out_features: got particles of {name} {got}, want {want} like those of in_features")
-    for name in ("device", "dtype"):
-        got, want = getattr(outputs.positions, name), getattr(inputs.positions, name)
-        if got != want:
-            error = ValueError if name == "device" else TypeError
-            raise error(f"out_features: got particles of {name} {got}, want {want} as in_features has")
+def _gathered(parameter: Tensor) -> Tensor:
+    """All of a parameter, of which every process may have but a part."""
+    return parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter

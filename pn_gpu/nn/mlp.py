@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from pn_gpu.checks import check_flag, check_integer
+from pn_gpu.checks import check_choice, check_flag, check_integer
+from pn_gpu.kernels import potentials
 from pn_gpu.kernels.potentials import Potential
+from pn_gpu.kernels.torch import potential_name
+from pn_gpu.model.initialisation import INITIALISATIONS, activation_moments, dipole_sizes
 from pn_gpu.nn.linear import ParticleLinear
 from pn_gpu.nn.particles import Particles
 
@@ -33,6 +36,9 @@ class ParticleMLP(nn.Module):
         False gives every layer two node sets of its own.
     bias, potential, method, rtol, dipole_dim, input_precision, generator, device, dtype
         As in `ParticleLinear`.
+    initialisation : {"scaled", "paper"}, default "scaled"
+        As in `pn_gpu.ParticleNetwork`: with "scaled" z starts at about unit size in every layer, and the logits at half
+        of it, for inputs of unit mean square. `pn_gpu.nn.calibrate` measures instead.
 
     Attributes
     ----------
@@ -57,6 +63,7 @@ class ParticleMLP(nn.Module):
         method: str = "auto",
         rtol: float = 1e-3,
         dipole_dim: int | None = None,
+        initialisation: str = "scaled",
         input_precision: str | None = None,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
@@ -70,15 +77,22 @@ class ParticleMLP(nn.Module):
                 f"activation: got {activation!r}, want a callable that makes a module, such as torch.nn.ReLU"
             )
 
-        def node_set(size: int) -> Particles:
-            return Particles(size, dim, dipole_dim, generator=generator, device=device, dtype=dtype)
+        self.activations = nn.ModuleList(activation() for _ in self.sizes[2:])
+        lengths = [1.0 for _ in self.sizes[1:]]
+        if check_choice("initialisation", initialisation, INITIALISATIONS) == "scaled":
+            lengths = self._scaled_lengths(activation, dim, dipole_dim, potential_name(potential))
+
+        def node_set(size: int, length: float = 1.0) -> Particles:
+            return Particles(
+                size, dim, dipole_dim, dipole_length=length, generator=generator, device=device, dtype=dtype
+            )
 
         self.layers = nn.ModuleList()
         inputs = node_set(self.sizes[0])
-        for size in self.sizes[1:]:
+        for size, length in zip(self.sizes[1:], lengths, strict=True):
             layer = ParticleLinear(
                 inputs,
-                node_set(size),
+                node_set(size, length),
                 bias=bias,
                 potential=potential,
                 method=method,
@@ -88,7 +102,23 @@ class ParticleMLP(nn.Module):
             )
             self.layers.append(layer)
             inputs = layer.out_particles if self.share_particles else node_set(size)
-        self.activations = nn.ModuleList(activation() for _ in self.sizes[2:])
+
+    def _scaled_lengths(
+        self, activation: Callable[[], nn.Module], dim: int, dipole_dim: int | None, potential: str
+    ) -> list[float]:
+        """Lengths of the dipoles of every layer's output set."""
+        dim = check_integer("dim", dim, low=1)
+        # An activation may draw random numbers, and the network may be made without memory: these are tried on the CPU.
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            moments = [activation_moments(_on_numpy(activation()), num) for num in self.sizes[1:-1]]
+        return dipole_sizes(
+            self.sizes,
+            dim if dipole_dim is None else check_integer("dipole_dim", dipole_dim, low=1),
+            potentials.get(potential),
+            dim,
+            moments,
+            coherent=self.share_particles,
+        )
 
     def _linears(self) -> list[ParticleLinear]:
         return cast(list[ParticleLinear], list(self.layers))
@@ -134,6 +164,16 @@ class ParticleMLP(nn.Module):
         shared = "" if self.share_particles else ", share_particles=False"
         counts = f"parameters={self.num_parameters:,} (dense layers: {self.num_dense_parameters:,})"
         return f"{sizes}{shared}, {counts}"
+
+
+def _on_numpy(module: nn.Module) -> Callable[[Any], Any]:
+    """An activation as a function of NumPy arrays."""
+
+    @torch.no_grad()
+    def function(z: Any) -> Any:
+        return module.eval()(torch.as_tensor(z, dtype=torch.float32)).double().numpy()
+
+    return function
 
 
 def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:

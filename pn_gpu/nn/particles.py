@@ -7,10 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pn_gpu.checks import check_integer
+from pn_gpu.checks import check_integer, check_number
+from pn_gpu.model.initialisation import INITIAL_SPREAD
 
-# The standard deviation of every position and dipole component at the start of the paper's training.
-INITIAL_SPREAD = 0.5
 PARTICLE_DTYPES = (torch.float32, torch.float64)
 
 
@@ -32,6 +31,8 @@ class Particles(nn.Module):
         Dimensions n of a position, at least 1.
     dipole_dim : int, optional
         Dimensions d of a dipole, at least 1; by default those of a position.
+    dipole_length : float, default 1
+        Length of the dipoles at the start, above 0.
     generator : torch.Generator, optional
         Source of the initial values, of any device; by default torch's global one.
     device : torch.device or str, optional
@@ -43,7 +44,7 @@ class Particles(nn.Module):
     positions : Parameter, [num, dim]
         Drawn from N(0, 0.5^2).
     dipoles : Parameter, [num, dipole_dim]
-        Drawn from N(0, 0.5^2), then scaled to unit length, once.
+        Drawn from N(0, 0.5^2), then scaled to ``dipole_length``, once.
 
     Raises
     ------
@@ -60,6 +61,7 @@ class Particles(nn.Module):
         dim: int = 3,
         dipole_dim: int | None = None,
         *,
+        dipole_length: float = 1.0,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -68,6 +70,7 @@ class Particles(nn.Module):
         self.num = check_integer("num", num, low=1)
         self.dim = check_integer("dim", dim, low=1)
         self.dipole_dim = self.dim if dipole_dim is None else check_integer("dipole_dim", dipole_dim, low=1)
+        self.dipole_length = check_number("dipole_length", dipole_length, low=0, low_open=True)
         dtype = parameter_dtype(dtype)
         self.positions = nn.Parameter(torch.empty(self.num, self.dim, device=device, dtype=dtype))
         self.dipoles = nn.Parameter(torch.empty(self.num, self.dipole_dim, device=device, dtype=dtype))
@@ -75,10 +78,26 @@ class Particles(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw positions and dipoles anew as the paper does, positions first."""
+        """Draw positions and dipoles anew, positions first.
+
+        They are drawn by `torch.nn.init`, so that libraries which keep it from overwriting what they have loaded, such
+        as transformers, are heeded.
+        """
         for parameter in (self.positions, self.dipoles):
-            fill(parameter, lambda t: t.normal_(std=INITIAL_SPREAD, generator=generator), generator)
-        self.dipoles.copy_(nn.functional.normalize(self.dipoles, dim=1))
+            version = parameter._version
+            fill(parameter, lambda t: nn.init.normal_(t, std=INITIAL_SPREAD, generator=generator), generator)
+            if parameter is self.dipoles and parameter._version != version:
+                parameter.copy_(self.dipole_length * nn.functional.normalize(parameter, dim=1))
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """Positions and dipoles: layers call their node sets, so that hooks on a set see it used.
+
+        They are the parameters themselves, or copies where somebody manages them: FSDP frees its own after the call.
+        """
+        positions, dipoles = self.positions, self.dipoles
+        if self._forward_hooks or type(positions) is not nn.Parameter:
+            return positions.clone(), dipoles.clone()
+        return positions, dipoles
 
     def extra_repr(self) -> str:
         shape = f"num={self.num}, dim={self.dim}"
@@ -119,3 +138,19 @@ def keep_float32(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         return result
 
     return convert
+
+
+def shared_particles(module: nn.Module) -> dict[str, str]:
+    """The names under which a node set of ``module`` occurs again, with the name under which it occurs first.
+
+    For what saves a model by names and wants to know which of them are one: ``_tied_weights_keys`` of transformers.
+
+    Examples
+    --------
+    >>> shared_particles(ParticleMLP([784, 512, 10]))
+    {'layers.1.in_particles': 'layers.0.out_particles'}
+    """
+    first: dict[nn.Module, str] = {}
+    names = module.named_modules(remove_duplicate=False)
+    found = {name: first.setdefault(part, name) for name, part in names if isinstance(part, Particles)}
+    return {name: source for name, source in found.items() if name != source}

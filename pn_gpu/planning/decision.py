@@ -186,10 +186,7 @@ class _Layer:
         if self.method == "direct":
             return "as asked for"
         if self.potential.name != "gaussian":
-            if self.method == "mehler":
-                raise ValueError(
-                    f'method: got "mehler" with the potential {self.potential.name!r}, want "gaussian" with it'
-                )
+            check_method(self.method, self.rtol, self.potential)
             return f"the potential {self.potential.name!r} has no fast method"
         if self.rtol == 0:
             return "rtol 0 means direct"

@@ -137,10 +137,12 @@ class Plan:
             )
 
 
-def check_method(method: str, rtol: float) -> None:
-    """Raise if ``method`` or ``rtol`` is out of range."""
+def check_method(method: str, rtol: float, potential: Potential | None = None) -> None:
+    """Raise if ``method`` or ``rtol`` is out of range, or the method cannot compute the potential."""
     check_choice("method", method, METHODS)
     check_number("rtol", rtol, low=0, high=1)
+    if method == "mehler" and potential is not None and potential.name != "gaussian":
+        raise ValueError(f'method: got "mehler" with the potential {potential.name!r}, want "gaussian" with it')
 
 
 def _time(seconds: float) -> str:

@@ -66,9 +66,9 @@ class MethodPlanner:
         interval: int = 16,
         costs: Costs | None = None,
     ) -> None:
-        check_method(method, rtol)
-        self.method, self.rtol = method, float(rtol)
         self.potential = potentials.get(potential)
+        check_method(method, rtol, self.potential)
+        self.method, self.rtol = method, float(rtol)
         self.interval = check_integer("interval", interval, low=1)
         self.costs = costs
         self.reset()

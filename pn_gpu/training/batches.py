@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
-from typing import Any
+from typing import Any, NamedTuple
 
-import array_api_compat as compat
 import numpy as np
 
 from pn_gpu.model.examples import as_batch_targets, as_inputs, as_targets
 from pn_gpu.model.model import Model
+from pn_gpu.training.weighted_examples import Examples
 
 Array = Any
+
+
+class Batch(NamedTuple):
+    """This process's part of a batch of ``num_rows``: x [B, N], targets [B, M] and weights [B]."""
+
+    x: Array
+    targets: Array
+    weights: Array | None
+    num_rows: int
 
 
 class ArrayBatches:
@@ -20,8 +29,7 @@ class ArrayBatches:
     Parameters
     ----------
     network : Network
-    x : array, [B, N]
-    y : array, [B] or [B, M]
+    examples : Examples
     batch_size : int
         The last batch of an epoch may be smaller.
     shuffle : bool
@@ -32,40 +40,39 @@ class ArrayBatches:
     def __init__(
         self,
         network: Model,
-        x: Array,
-        y: Array,
+        examples: Examples,
         batch_size: int,
         shuffle: bool,
         part: int = 0,
         num_parts: int = 1,
     ) -> None:
         self._network = network
-        self._x = as_inputs(x, network)
-        if self._x.shape[0] == 0:
-            raise ValueError("x: got no examples, want at least one")
-        self._y = as_targets(y, self._x.shape[0], network)
+        self._examples = examples
         self._size, self._shuffle = batch_size, shuffle
         self._part, self._num_parts = part, num_parts
-        self.num_examples: int | None = self._x.shape[0]
+        self._rows: np.ndarray[Any, Any]
+        self.num_examples: int | None = examples.x.shape[0]
 
     def __len__(self) -> int:
         assert self.num_examples is not None
         return -(-self.num_examples // self._size)
 
-    def epoch(self, rng: np.random.Generator) -> Iterator[tuple[Array, Array, int]]:
-        """(x, targets, rows of the whole batch) of one epoch."""
+    def epoch(self, rng: np.random.Generator) -> Iterator[Batch]:
+        """The batches of one epoch."""
         assert self.num_examples is not None
         order = rng.permutation(self.num_examples) if self._shuffle else np.arange(self.num_examples)
         for start in range(0, self.num_examples, self._size):
-            rows = order[start : start + self._size]
-            yield (*self._take(rows[self._part :: self._num_parts]), len(rows))
+            self._rows = rows = order[start : start + self._size]
+            part = self._examples.take(rows[self._part :: self._num_parts], self._network)
+            yield Batch(part.x, as_batch_targets(part.y, self._network), part.weights, len(rows))
 
-    def _take(self, rows: np.ndarray[Any, Any]) -> tuple[Array, Array]:
-        network = self._network
-        xp = network.backend.xp
-        index = network.backend.asarray(rows)
-        targets = as_batch_targets(xp.take(self._y, index, axis=0), network)
-        return xp.take(self._x, index, axis=0), targets
+    def last_examples(self) -> Examples:
+        """The batch yielded last, whole in every process."""
+        return self._examples.take(self._rows, self._network)
+
+    def fingerprint(self) -> str | None:
+        """What tells these examples from others."""
+        return self._examples.fingerprint()
 
 
 class IterableBatches:
@@ -77,6 +84,7 @@ class IterableBatches:
         self._network = network
         self._batches = batches
         self._seen_any = False
+        self._last: Examples
 
     def __len__(self) -> int:
         if not isinstance(self._batches, Sized):
@@ -86,8 +94,8 @@ class IterableBatches:
             )
         return len(self._batches)
 
-    def epoch(self, rng: np.random.Generator) -> Iterator[tuple[Array, Array, int]]:
-        """(x, targets, rows) of one pass over the iterable."""
+    def epoch(self, rng: np.random.Generator) -> Iterator[Batch]:
+        """The batches of one pass over the iterable."""
         network = self._network
         empty = True
         for batch in self._batches:
@@ -98,26 +106,20 @@ class IterableBatches:
             if x.shape[0] == 0:
                 continue
             empty = False
-            yield x, as_batch_targets(y, network), x.shape[0]
+            self._last = Examples(x, y, None)
+            yield Batch(x, as_batch_targets(y, network), None, x.shape[0])
         if empty:
             again = "; a generator can be gone through only once: give a list or a DataLoader" if self._seen_any else ""
             raise ValueError(f"x: the iterable yielded no examples in this epoch{again}")
         self._seen_any = True
 
+    def last_examples(self) -> Examples:
+        """The batch yielded last."""
+        return self._last
+
+    def fingerprint(self) -> str | None:
+        """Nothing is known of the examples before they come."""
+        return None
+
 
 Batches = ArrayBatches | IterableBatches
-
-
-def make_batches(
-    network: Model, x: Any, y: Any, batch_size: int, shuffle: bool, part: int = 0, num_parts: int = 1
-) -> Batches:
-    """Batches of arrays x and y, or of an iterable x of (x, y) pairs."""
-    if y is not None:
-        return ArrayBatches(network, x, y, batch_size, shuffle, part, num_parts)
-    if compat.is_array_api_obj(x) or not isinstance(x, Iterable):
-        raise TypeError(
-            f"y: got None with x of type {type(x).__name__}; want targets, or x an iterable of (x, y) batches"
-        )
-    if num_parts > 1:
-        raise ValueError("x: got an iterable of batches; data-parallel training wants arrays x and y")
-    return IterableBatches(network, x)

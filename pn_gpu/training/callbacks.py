@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 from pn_gpu.backends import to_numpy
 from pn_gpu.checks import check_choice, check_flag, check_integer, check_number
@@ -75,16 +78,29 @@ class EarlyStopping(Callback):
             run.network.parameters.flat[:] = run.network.backend.asarray(self._parameters)
 
     def state(self) -> dict[str, Any]:
-        state: dict[str, Any] = {"best": self._best, "waited": self._waited}
+        state: dict[str, Any] = {"monitor": self.monitor, "best": self._best, "waited": self._waited}
         return state if self._parameters is None else state | {"parameters": self._parameters}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        self._best, self._waited = state["best"], state["waited"]
+        if state.get("monitor", self.monitor) != self.monitor:
+            raise ValueError(f"EarlyStopping watched {state['monitor']!r}, and is to watch {self.monitor!r} now")
+        self._best, self._waited = float(state["best"]), int(state["waited"])
         self._parameters = state.get("parameters")
+
+    def on_resume(self, run: TrainingRun) -> None:
+        best, flat = self._parameters, to_numpy(run.network.parameters.flat)
+        if best is None:
+            return
+        if not isinstance(best, np.ndarray) or best.shape != flat.shape or best.dtype != flat.dtype:
+            raise ValueError(f"EarlyStopping: the best parameters are no array of shape {flat.shape}, {flat.dtype}")
 
 
 def as_callbacks(callbacks: Any) -> list[Callback]:
-    """Callbacks and functions as callbacks; TypeError for anything else."""
+    """Callbacks and functions, or one of them, as callbacks; TypeError for anything else."""
+    if isinstance(callbacks, Callback) or callable(callbacks):
+        callbacks = [callbacks]
+    if not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks: got {callbacks!r}, want Callback objects or functions of the run")
     result: list[Callback] = []
     for callback in callbacks:
         if isinstance(callback, Callback):

@@ -11,21 +11,40 @@ from typing import Any
 import numpy as np
 
 from pn_gpu.backends import to_numpy
-from pn_gpu.storage import read_file, write_file
+from pn_gpu.checks import check_integer, check_number
+from pn_gpu.storage import DAMAGE, read_file, write_file
+from pn_gpu.training.history import History
+from pn_gpu.training.proportional_steps import ProportionalSteps
 from pn_gpu.training.run import TrainingRun
 
 _TRAINING = "training"
 
+# Where a callback gave the network other parameters at the end, those with which the run would go on.
+_TRAINED = "training.parameters"
 
-def save_checkpoint(run: TrainingRun, path: str | os.PathLike[str]) -> None:
-    """Write the state of a run at the end of an epoch, whole or not at all."""
-    tensors = {f"optimizer.{name}": to_numpy(value) for name, value in run.optimizer_state.items()}
-    callbacks = []
-    for index, callback in enumerate(run.stateful_callbacks):
-        state = callback.state()
-        arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
-        tensors |= {f"callbacks.{index}.{name}": value for name, value in arrays.items()}
-        callbacks.append({name: value for name, value in state.items() if name not in arrays})
+Tensors = dict[str, np.ndarray[Any, Any]]
+
+
+def save_checkpoint(run: TrainingRun, path: str | os.PathLike[str], trained: Any = None) -> None:
+    """Write the state of a run at the end of an epoch, whole or not at all.
+
+    Parameters
+    ----------
+    run : TrainingRun
+    path : path
+    trained : array [P], optional
+        The parameters with which the run would go on, where the network's are others by now.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    TypeError
+        If the state of a callback cannot be stored.
+    """
+    tensors: dict[str, Any] = {f"optimizer.{name}": value for name, value in run.optimizer_state.items()}
+    if trained is not None:
+        tensors[_TRAINED] = trained
     training = {
         "settings": run.settings(),
         "epoch": run.epoch,
@@ -33,7 +52,8 @@ def save_checkpoint(run: TrainingRun, path: str | os.PathLike[str]) -> None:
         "stop_reason": run.history.stop_reason,
         "history": run.history.metrics,
         "random_state": run.rng.bit_generator.state,
-        "callbacks": callbacks,
+        "callbacks": [callback.state() for callback in run.stateful_callbacks],
+        "step_scales": run.steps.scales,
     }
     network = run.network
     write_file(path, network.parameters.to_numpy() | tensors, network.metadata() | {_TRAINING: training})
@@ -45,36 +65,82 @@ def restore_checkpoint(run: TrainingRun, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     ValueError
-        If the file is no checkpoint, or of another network or other training settings than the run's.
+        If the file is damaged, no checkpoint, or of another network, other data or other settings than the run's. The
+        network is then as it was.
     """
     tensors, metadata = read_file(path)
     if _TRAINING not in metadata:
         raise ValueError(f"checkpoint: {path} holds a network but no training run to resume")
-    training = metadata[_TRAINING]
-    _check_same(
-        path,
-        {"architecture": metadata["architecture"]},
-        {"architecture": run.network.architecture()},
+    before = to_numpy(run.network.parameters.flat).copy()
+    try:
+        architecture = run.network.complete_architecture(metadata["architecture"])
+        _check_same({"architecture": architecture}, {"architecture": run.network.architecture()})
+        training = metadata[_TRAINING]
+        _check_same(training["settings"], run.settings())
+        _restore_numbers(run, tensors)
+        _restore_progress(run, training)
+        _restore_callbacks(run, training["callbacks"], tensors)
+    except DAMAGE as error:
+        run.network.parameters.flat[:] = run.network.backend.asarray(before)
+        reason = error if isinstance(error, ValueError) else f"it is damaged ({type(error).__name__}: {error})"
+        raise ValueError(f"checkpoint: {path} cannot be resumed: {reason}") from error
+
+
+def _check_same(saved: dict[str, Any], wanted: dict[str, Any]) -> None:
+    for name, value in wanted.items():
+        if name not in saved and name in ("dtype", "data", "validation_data", "seed"):
+            continue  # an older file, or a run without a seed, does not say
+        if saved.get(name) == value:
+            continue
+        if name in ("data", "validation_data"):
+            raise ValueError(f"it was made with {'other data' if name == 'data' else 'other validation data'}")
+        raise ValueError(f"it was made with {name} {saved.get(name)!r}, this run has {value!r}")
+
+
+def _restore_numbers(run: TrainingRun, tensors: Tensors) -> None:
+    parameters, backend = run.network.parameters, run.network.backend
+    if _TRAINED in tensors:
+        parameters.flat[:] = backend.asarray(_of_shape(tensors, _TRAINED, parameters.flat))
+    else:
+        for name, value in parameters.items():
+            parameters[name] = backend.asarray(_of_shape(tensors, name, value))
+    for name, value in run.optimizer_state.items():
+        run.optimizer_state[name] = backend.asarray(_of_shape(tensors, f"optimizer.{name}", value))
+
+
+def _of_shape(tensors: Tensors, name: str, like: Any) -> np.ndarray[Any, Any]:
+    """A tensor of the shape and the dtype of ``like``."""
+    if name not in tensors:
+        raise ValueError(f"{name} is missing")
+    shape, dtype = tuple(like.shape), to_numpy(like[:0]).dtype
+    if tensors[name].shape != shape or tensors[name].dtype != dtype:
+        raise ValueError(
+            f"{name} has shape {tensors[name].shape} and dtype {tensors[name].dtype}, this run's {shape} and {dtype}"
+        )
+    return tensors[name]
+
+
+def _restore_progress(run: TrainingRun, training: dict[str, Any]) -> None:
+    run.epoch = check_integer("epoch", training["epoch"], low=0)
+    run.step = check_integer("step", training["step"], low=0)
+    run.rng.bit_generator.state = training["random_state"]
+    history = {name: [float(value) for value in values] for name, values in training["history"].items()}
+    if {len(values) for values in history.values()} != {run.epoch}:
+        raise ValueError(f"its history does not have the {run.epoch} epochs that were trained")
+    scales = training.get("step_scales", {})
+    run.steps = ProportionalSteps(
+        run.network, {name: check_number("step_scales", scale, low=0, low_open=True) for name, scale in scales.items()}
     )
-    _check_same(path, training["settings"], run.settings())
-    network = run.network
-    for name in network.parameters:
-        network.parameters[name] = network.backend.asarray(tensors[name])
-    for name in run.optimizer_state:
-        run.optimizer_state[name] = network.backend.asarray(tensors[f"optimizer.{name}"])
-    for index, (callback, state) in enumerate(zip(run.stateful_callbacks, training["callbacks"], strict=True)):
-        prefix = f"callbacks.{index}."
+    reason = training["stop_reason"]
+    if not isinstance(reason, str):
+        raise ValueError(f"stop_reason: got {reason!r}, want a text")
+    # A run that a callback ended stays ended; an interrupted or finished one may go on.
+    run.history = History(history, "" if reason in ("finished", "interrupted") else reason)
+
+
+def _restore_callbacks(run: TrainingRun, states: list[Any], tensors: Tensors) -> None:
+    for index, (callback, state) in enumerate(zip(run.stateful_callbacks, states, strict=True)):
+        prefix = f"callbacks.{index}."  # where older files have the arrays
         arrays = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
         callback.set_state(state | arrays)
-    run.epoch, run.step = training["epoch"], training["step"]
-    run.history.metrics = training["history"]
-    run.rng.bit_generator.state = training["random_state"]
-    # A run that a callback ended stays ended; an interrupted or finished one may go on.
-    if training["stop_reason"] not in ("", "finished", "interrupted"):
-        run.stop(training["stop_reason"])
-
-
-def _check_same(path: Any, saved: dict[str, Any], wanted: dict[str, Any]) -> None:
-    for name, value in wanted.items():
-        if saved.get(name) != value:
-            raise ValueError(f"checkpoint: {path} was made with {name} {saved.get(name)!r}, this run has {value!r}")
+        callback.on_resume(run)

@@ -15,7 +15,7 @@ Array = Any
 
 
 class Accumulator:
-    """Means over examples of the loss and, for a classifier, of right answers."""
+    """Means over examples, weighted where they have weights, of the loss and, for a classifier, of right answers."""
 
     def __init__(self, network: Model) -> None:
         self._network = network
@@ -23,21 +23,21 @@ class Accumulator:
         self._correct: Array = 0.0
         self.count = 0
 
-    def add(self, loss: Array, outputs: Array, targets: Array) -> None:
-        """Add a batch: its mean loss, outputs [B, M] and targets [B, M]."""
+    def add(self, loss: Array, outputs: Array, targets: Array, weights: Array | None = None) -> None:
+        """Add a batch: its mean loss, outputs [B, M], targets [B, M], weights [B] of mean 1 over all."""
         size = outputs.shape[0]
         self._loss = self._loss + loss * size
         if self._network.is_classifier:
-            self._correct = self._correct + self._correct_answers(outputs, targets)
+            self._correct = self._correct + self._correct_answers(outputs, targets, weights)
         self.count += size
 
-    def _correct_answers(self, outputs: Array, targets: Array) -> Array:
+    def _correct_answers(self, outputs: Array, targets: Array, weights: Array | None) -> Array:
         xp = self._network.backend.xp
         if self._network.has_classes:
-            right = xp.argmax(outputs, axis=-1) == xp.argmax(targets, axis=-1)
-            return xp.sum(xp.astype(right, outputs.dtype))
-        right = (outputs > 0.5) == (targets > 0.5)
-        return xp.sum(xp.astype(right, outputs.dtype)) / outputs.shape[1]
+            right = xp.astype(xp.argmax(outputs, axis=-1) == xp.argmax(targets, axis=-1), outputs.dtype)
+        else:
+            right = xp.mean(xp.astype((outputs > 0.5) == (targets > 0.5), outputs.dtype), axis=-1)
+        return xp.sum(right if weights is None else right * weights)
 
     def result(self, processes: SingleProcess | None = None) -> dict[str, float]:
         """``{"loss": ..., "accuracy": ...}`` over all processes; no accuracy for a regression."""
@@ -47,11 +47,14 @@ class Accumulator:
         return means | {"accuracy": float(correct / count)} if self._network.is_classifier else means
 
 
-def evaluate(network: Model, inputs: Array, targets: Array, batch_size: int = 1024) -> dict[str, float]:
+def evaluate(
+    network: Model, inputs: Array, targets: Array, weights: Array | None = None, batch_size: int = 1024
+) -> dict[str, float]:
     """What `Accumulator.result` says of checked examples on the network's backend, a batch at a time."""
     metrics = Accumulator(network)
     for rows in batch_slices(inputs.shape[0], batch_size):
         batch = as_batch_targets(targets[rows, ...], network)
         output = forward_pass(network, inputs[rows, ...])[-1]
-        metrics.add(output_loss(network, output, batch), output.y, batch)
+        some = None if weights is None else weights[rows]
+        metrics.add(output_loss(network, output, batch, some), output.y, batch, some)
     return metrics.result()

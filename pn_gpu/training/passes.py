@@ -43,16 +43,21 @@ def forward_pass(network: Model, x: Array, masks: Sequence[Array | None] | None 
 
 
 def batch_gradient(
-    network: Model, x: Array, targets: Array, rng: np.random.Generator | None = None
+    network: Model, x: Array, targets: Array, rng: np.random.Generator | None = None, weights: Array | None = None
 ) -> tuple[Array, ParameterVector, Array]:
-    """Loss (a scalar array), its gradient, and the outputs [B, M] of one batch; with ``rng`` dropout is applied."""
+    """Loss (a scalar array), its gradient, and the outputs [B, M] of one batch; with ``rng`` dropout is applied.
+
+    With ``weights`` [B] the loss is the sum of weighted losses over B.
+    """
     masks = dropout_masks(network, x.shape[0], rng)
     states = forward_pass(network, x, masks)
     output = states[-1]
-    loss = output_loss(network, output, targets)
+    loss = output_loss(network, output, targets, weights)
     flat = network.backend.zeros(network.num_parameters, network.dtype)
     gradient = ParameterVector(network.parameters.layout, flat)
-    dz = _output_gradient(network, output, targets)
+    dz = _output_gradient(network, output, targets) / x.shape[0]
+    if weights is not None:
+        dz = dz * weights[:, None]
     for index in reversed(range(len(states))):
         pull_back = states[index].pull_back
         assert pull_back is not None
@@ -64,15 +69,18 @@ def batch_gradient(
     return loss, gradient, output.y
 
 
-def output_loss(network: Model, output: LayerState, targets: Array) -> Array:
-    """The loss at the output layer, from the logits where that is more stable."""
+def output_loss(network: Model, output: LayerState, targets: Array, weights: Array | None = None) -> Array:
+    """The mean of the (weighted) losses at the output layer, from the logits where that is more stable."""
     loss = network.loss
     if _is_from_logits(network) and loss.value_from_logits is not None:
-        return loss.value_from_logits(output.z, targets)
-    return loss.value(output.y, targets)
+        losses = loss.value_from_logits(output.z, targets)
+    else:
+        losses = loss.value(output.y, targets)
+    return network.backend.xp.sum(losses if weights is None else losses * weights) / targets.shape[0]
 
 
 def _output_gradient(network: Model, output: LayerState, targets: Array) -> Array:
+    """The derivative [B, M] of every example's loss by the logits."""
     loss = network.loss
     if _is_from_logits(network) and loss.logits_gradient is not None:
         return loss.logits_gradient(output.y, targets)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -22,37 +24,50 @@ class Progress:
 
     def __init__(self, shown: bool | None, total: int | None, done: int, num_epochs: int) -> None:
         self._num_epochs = num_epochs
+        self._bar: Any = None
+        # Without a console (pythonw, a graphical program) there is no standard error.
+        if shown is False or sys.stderr is None or sys.stderr.closed or (shown is None and not sys.stderr.isatty()):
+            return
         from tqdm import tqdm  # as slow to import as the rest of the library
 
-        off = not sys.stderr.isatty() if shown is None else not shown
-        self._bar: Any = tqdm(
-            total=total,
-            initial=done,
-            disable=off,
-            unit="step",
-            dynamic_ncols=True,
-            mininterval=0.2,
-            leave=True,
-        )
-        self.shown = not off
+        with self._unless_nobody_reads():
+            self._bar = tqdm(
+                total=total, initial=done, unit="step", dynamic_ncols=True, mininterval=0.2, leave=True, file=sys.stderr
+            )
 
     def step(self) -> None:
         """One more step."""
-        self._bar.update()
+        if self._bar is not None:
+            with self._unless_nobody_reads():
+                self._bar.update()
 
     def epoch(self, epoch: int, measurements: dict[str, float]) -> None:
         """Show the measurements of an epoch (counted from 1)."""
-        if not self.shown:
+        if self._bar is None:
             return
-        self._bar.set_description(f"epoch {epoch}/{self._num_epochs}", refresh=False)
         shown = {name: f"{value:.4f}" for name, value in measurements.items() if "loss" in name or "accuracy" in name}
-        self._bar.set_postfix(shown)
+        with self._unless_nobody_reads():
+            self._bar.set_description(f"epoch {epoch}/{self._num_epochs}", refresh=False)
+            self._bar.set_postfix(shown)
 
     def say(self, message: str) -> None:
         """A line that does not disturb the bar."""
-        if self.shown:
-            self._bar.write(message, file=sys.stderr)
+        if self._bar is not None:
+            with self._unless_nobody_reads():
+                self._bar.write(message, file=sys.stderr)
 
     def close(self) -> None:
         """Leave the bar as it stands."""
-        self._bar.close()
+        if self._bar is not None:
+            with self._unless_nobody_reads():
+                self._bar.close()
+
+    @contextmanager
+    def _unless_nobody_reads(self) -> Iterator[None]:
+        """A stream that is closed meanwhile ends the bar, never the training."""
+        try:
+            yield
+        except (OSError, ValueError):
+            bar, self._bar = self._bar, None
+            if bar is not None:
+                bar.disable = True  # or it would write once more when it is collected

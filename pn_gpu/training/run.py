@@ -13,6 +13,8 @@ from pn_gpu.training.distributed import SingleProcess
 from pn_gpu.training.history import History
 from pn_gpu.training.optimizers import Optimizer
 from pn_gpu.training.penalties import Penalty
+from pn_gpu.training.proportional_steps import ProportionalSteps
+from pn_gpu.training.weighted_examples import Examples
 
 Array = Any
 
@@ -32,8 +34,9 @@ class TrainingRun:
         optimizer: Optimizer,
         epochs: int,
         batch_size: int,
+        seed: int | None,
         rng: np.random.Generator,
-        validation: tuple[Array, Array] | None,
+        validation: Examples | None,
         penalties: Sequence[Penalty],
         remove_mean_translation: bool,
         remove_mean_rotation: bool,
@@ -45,6 +48,7 @@ class TrainingRun:
         self.optimizer = optimizer
         self.epochs = epochs
         self.batch_size = batch_size
+        self.seed = seed
         self.rng = rng
         self.validation = validation
         self.penalties = tuple(penalties)
@@ -54,6 +58,7 @@ class TrainingRun:
         self.processes = processes
         self.history = History()
         self.optimizer_state = optimizer.start(network.parameters.flat)
+        self.steps = ProportionalSteps(network, {})
         self.epoch = 0
         self.step = 0
         knows_length = batches.num_examples is not None or optimizer.lr.needs_length
@@ -71,7 +76,12 @@ class TrainingRun:
             "batch_size": self.batch_size,
             "examples": self.batches.num_examples,
             "callbacks": [type(callback).__name__ for callback in self.stateful_callbacks],
+            "dtype": self.network.dtype,
+            "data": self.batches.fingerprint(),
+            "validation_data": None if self.validation is None else self.validation.fingerprint(),
         }
+        if self.seed is not None:
+            settings["seed"] = self.seed
         # A schedule spans the whole run: another number of epochs would bend it.
         return settings | {"epochs": self.epochs} if self.optimizer.lr.needs_length else settings
 
@@ -96,8 +106,15 @@ class Callback:
         """After the last epoch, also of an interrupted run."""
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold to resume this callback: numbers, strings and NumPy arrays."""
+        """What a checkpoint must hold to resume this callback, by name.
+
+        Numbers, strings, None and arrays, NumPy's scalars among them, and lists and mappings of such. A tuple comes
+        back as a list, an array as NumPy's in C order.
+        """
         return {}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take up what `state` gave."""
+        """Take up what `state` gave; ValueError or TypeError if it is of something else."""
+
+    def on_resume(self, run: TrainingRun) -> None:
+        """After `set_state`, before `on_train_begin`; ValueError if the state does not fit the run."""

@@ -130,6 +130,25 @@ def test_a_table_of_the_user(capsys):
     assert network.sizes == (3, 8, 1)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "dims", "start"),
+    [
+        ([], (2, 4), "scaled"),
+        (["--recipe", "paper"], (3, 3), "paper"),
+        (["--dim", "2"], (2, 2), "scaled"),
+        (["--dim", "1", "--dipole-dim", "6", "--initialisation", "paper"], (1, 6), "paper"),
+        (["--dipole-dim", "5"], (3, 5), "scaled"),
+        (["--model", "charge-phase"], (3, 2), "scaled"),
+    ],
+)
+def test_dimensions_and_start(arguments, dims, start, capsys):
+    assert main(["train", *QUICK, "--epochs", "1", *arguments, "--output", "net.safetensors"]) == 0
+    network = pn.load("net.safetensors", backend="numpy")
+    assert (network.dim, network.dipole_dim, network.initialisation) == (*dims, start)
+    out = capsys.readouterr().out
+    assert f"positions in {dims[0]}, dipoles in {dims[1]} dimensions, {start} initialisation" in out
+
+
 def test_memory(capsys):
     assert main(["memory", "--sizes", "784,512,10", "--dim", "3", "--batch", "100", "--optimizer", "rmsprop"]) == 0
     out = capsys.readouterr().out
@@ -138,9 +157,13 @@ def test_memory(capsys):
     assert rows["optimiser state"] == rows["gradient exchange"] == ["33.4", "kB", "1.63", "MB", "48.7"]
     assert main(["memory", "--sizes", "1000000,1000000", "--dim", "2", "--model", "charge-phase", "--unshared"]) == 0
     assert "4 TB" in capsys.readouterr().out
+    assert main(["memory", "--sizes", "784,512,10", "--dim", "1", "--dipole-dim", "8"]) == 0
+    out = capsys.readouterr().out
+    assert "n = 1, d = 8" in out
+    assert "12,276" in out  # 9 * 784 + 10 * 522
     assert "--sizes: got '784'" in fails(capsys, "memory", "--sizes", "784")
     assert "--sizes: got 'a,b'" in fails(capsys, "memory", "--sizes", "a,b")
-    assert "batch_size: got 0" in fails(capsys, "memory", "--sizes", "4,3", "--batch", "0")
+    assert "--batch: got 0" in fails(capsys, "memory", "--sizes", "4,3", "--batch", "0")
 
 
 def test_info(capsys):
@@ -168,16 +191,18 @@ def test_help_teaches():
 
 def test_bad_input_is_one_line(capsys, tmp_path):
     (tmp_path / "empty").mkdir()
-    Path("bad.csv").write_text("1,2,0\n3,nan,1\n")
+    Path("bad.csv").write_text("1,2,0\n3,inf,1\n")
     Path("text.safetensors").write_text("hello")
     assert "nope: no such file or folder" in fails(capsys, "train", "--data", "nope")
     assert "empty" in fails(capsys, "train", "--data", "empty")
     assert "bad.csv" in fails(capsys, "train", "--data", "bad.csv")
     assert "--hidden: got 'a,b'" in fails(capsys, "train", "--hidden", "a,b")
-    assert "dim: got 0" in fails(capsys, "train", "--dim", "0")
-    assert "epochs: got 0" in fails(capsys, "train", "--epochs", "0")
-    assert "lr: got -1" in fails(capsys, "train", "--lr", "-1")
-    assert "backend: got 'jax'" in fails(capsys, "train", "--backend", "jax")
+    assert "--dim: got 0" in fails(capsys, "train", "--dim", "0")
+    assert "dipole-dim: got 0" in fails(capsys, "train", "--dipole-dim", "0")
+    assert "dipole-dim: got 3, want 2" in fails(capsys, "train", "--model", "charge-phase", "--dipole-dim", "3")
+    assert "--epochs: got 0" in fails(capsys, "train", "--epochs", "0")
+    assert "--lr: got -1" in fails(capsys, "train", "--lr", "-1")
+    assert "--backend: got 'jax'" in fails(capsys, "train", "--backend", "jax")
     assert "the folder nowhere does not exist" in fails(capsys, "train", "--output", "nowhere/net")
     assert "net: no such file" in fails(capsys, "evaluate", "net")
     assert "no readable safetensors file" in fails(capsys, "evaluate", "text.safetensors")

@@ -102,7 +102,7 @@ def test_small_layers_start_no_thread():
     assert _run(script).stdout.strip() == "1"
 
 
-@pytest.mark.parametrize("setting", ["0", "-1", "two", ""])
+@pytest.mark.parametrize("setting", ["0", "-1", "two", " "])
 def test_a_bad_thread_count_is_an_error(setting, monkeypatch):
     monkeypatch.setenv("PN_GPU_NUM_THREADS", setting)
     _forget()
@@ -142,3 +142,19 @@ def _run(script: str) -> subprocess.CompletedProcess[str]:
         check=True,
         timeout=120,
     )
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 511, 512, 513, 4096, 100_003])
+@pytest.mark.parametrize("work", [0, 2**40])
+def test_sizes_are_those_of_what_is_shared_out(four_threads, length, work):
+    groups = threads.share_out(length, 512, work)
+    largest = max((tile.stop - tile.start for group in groups for tile in group), default=0)
+    assert threads.share_sizes(length, 512, work) == (largest, len(groups))
+    assert sum(tile.stop - tile.start for group in groups for tile in group) == length
+
+
+def test_an_empty_setting_is_none(monkeypatch):
+    monkeypatch.setenv("PN_GPU_NUM_THREADS", "")
+    _forget()
+    assert threads.num_threads() >= 1
+    _forget()

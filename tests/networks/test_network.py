@@ -33,7 +33,7 @@ def test_dense_parameter_count():
 
 
 def test_initial_particles_are_the_papers():
-    network = pn.ParticleNetwork([4000, 2000], dim=3, seed=0, backend="numpy")
+    network = pn.ParticleNetwork([4000, 2000], dim=3, initialisation="paper", seed=0, backend="numpy")
     for nodes in network.particles:
         assert nodes.positions.std() == pytest.approx(0.5, rel=0.03)
         assert abs(nodes.positions.mean()) < 0.02
@@ -219,3 +219,36 @@ def test_integer_and_list_inputs():
     pixels = RNG.integers(0, 255, (4, 5), np.uint8)
     np.testing.assert_array_equal(network.forward(pixels), network.forward(pixels.astype(float)))
     np.testing.assert_array_equal(network.forward(pixels.tolist()), network.forward(pixels))
+
+
+@pytest.mark.parametrize("kind", [pn.ParticleNetwork, pn.DenseNetwork])
+@pytest.mark.parametrize("options", [{}, {"output": "linear", "loss": "categorical_crossentropy"}])
+def test_a_single_softmax_output_is_refused(kind, options):
+    """It is 1 whatever the weights are: such a network learns nothing and is always right."""
+    with pytest.raises(ValueError, match=r"single output, which is always 1; want output='sigmoid' .*'linear'"):
+        kind([4, 8, 1], backend="numpy", **options)
+    assert kind([4, 8, 1], backend="numpy", output="sigmoid").sizes == (4, 8, 1)
+
+
+def test_targets_of_a_softmax_are_shares():
+    network = pn.ParticleNetwork([5, 3], backend="numpy", seed=0)
+    shares = np.array([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]])
+    network.evaluate(X[:2, :5], shares)
+    network.evaluate(X[:2, :5], shares.astype(np.float16))
+    for wrong, total in (([1.0, 1.0, 0.0], "2"), ([0.0, 0.0, 0.0], "0")):
+        with pytest.raises(ValueError, match=rf"y: got a row that sums to {total} \(row 1\), want .* sum to 1"):
+            network.evaluate(X[:2, :5], np.array([[0.2, 0.3, 0.5], wrong]))
+    pn.ParticleNetwork([5, 3], backend="numpy", output="sigmoid").evaluate(X[:2, :5], np.ones((2, 3)))
+
+
+def test_numbers_too_large_for_the_dtype_are_refused():
+    x, y = np.array([[1.0, 1e39]]), np.array([[1e39]])
+    for dtype in ("float32", "float64"):
+        network = pn.ParticleNetwork([2, 1], backend="numpy", output="linear", dtype=dtype)
+        if dtype == "float64":
+            assert np.isfinite(network.forward(x)).all()
+            continue
+        with pytest.raises(ValueError, match=r"x: got 1e\+39 at \[0, 1\], too large for float32"):
+            network.forward(x)
+        with pytest.raises(ValueError, match=r"y: got 1e\+39 at \[0, 0\], too large for float32"):
+            network.fit(x[:, :1] * np.ones((1, 2)), y, progress=False)

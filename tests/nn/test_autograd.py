@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch.func import functional_call, grad, jacfwd, vmap
+from torch.func import functional_call, grad, vmap
 
 import pn_gpu as pn
 from pn_gpu.kernels import numpy as numpy_room
@@ -60,23 +60,6 @@ def test_opcheck_of_mixed_dtypes():
     particles = [p.detach() for p in layer[:4]]
     arguments = (dz, half, *particles, *SETTINGS, True, True, True)
     torch.library.opcheck(BACKWARD, arguments, test_utils=("test_schema", "test_faketensor"))
-
-
-def test_double_backward_is_refused():
-    arguments = leaves()
-    z = pn.particle_linear(*arguments)
-    (first,) = torch.autograd.grad(z.square().sum(), arguments[1], create_graph=True)
-    (plain,) = torch.autograd.grad(pn.particle_linear(*arguments).square().sum(), arguments[1])
-    torch.testing.assert_close(first, plain)
-    with pytest.raises(RuntimeError, match="gradients of gradients are not implemented"):
-        first.sum().backward()
-
-
-@pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")  # jacfwd's own
-def test_forward_mode_is_refused():
-    x, *layer = leaves()
-    with pytest.raises(NotImplementedError, match="jvp"):
-        jacfwd(lambda x: pn.particle_linear(x, *layer))(x)
 
 
 def test_vmap_over_inputs():

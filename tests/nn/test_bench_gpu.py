@@ -64,6 +64,27 @@ def test_spent_budget_leaves_cases_out(tmp_path):
     assert "left out: the time budget of 0 s was spent" in (tmp_path / "gpu_table.txt").read_text()
 
 
+def test_what_a_killed_run_measured_is_kept_and_not_measured_again(tmp_path, monkeypatch):
+    measured = []
+    of = gpu.Measurement.of
+
+    def until_killed(self, entrants):
+        measured.append((self.case.dtype, self.case.batch))
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+        return of(self, entrants)
+
+    monkeypatch.setattr(gpu.Measurement, "of", until_killed)
+    with pytest.raises(KeyboardInterrupt):
+        dry_run(tmp_path, "fp32", "bf16", "--batches", "1", "2", "--dims", "2")
+    kept = gpu_report.read_csv(tmp_path / "gpu_times.csv")
+    assert {(row.dtype, row.batch) for row in kept} == {("bf16", 1), ("bf16", 2)}
+    assert "bf16 step" in (tmp_path / "gpu_table.txt").read_text()
+    assert dry_run(tmp_path, "fp32", "bf16", "--batches", "1", "2", "--dims", "2", "--resume") == 0
+    assert measured[3:] == [("fp32", 1), ("fp32", 2)]
+    assert gpu_report.read_csv(tmp_path / "gpu_times.csv")[: len(kept)] == kept
+
+
 def test_roofline():
     peaks = Roofline(flops={"bf16": 1e15}, bytes=4e12, exponentials=3.7e12)
     wide = gpu_cases.Case(16384, 1, "bf16")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,38 +11,16 @@ from torch import nn
 
 from nn import ddp_worker
 from pn_gpu.nn import GradientTraffic, ParticleLinear, gradient_bytes
+from support.two_processes import run_two_processes
 
 pytestmark = pytest.mark.skipif(
     not (torch.distributed.is_available() and torch.distributed.is_gloo_available()),
     reason="needs torch.distributed with gloo",
 )
-ROOT = Path(__file__).parents[2]
-TIMEOUT = 150
 
 
 def run(folder: Path, dies_at_step: int = -1) -> list[subprocess.CompletedProcess]:
-    """Two processes over a file in ``folder``; both have ended when this returns."""
-    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": paths, "PN_GPU_NUM_THREADS": "1"}
-    arguments = ["2", str(folder / "store"), str(folder / "result.pt"), str(dies_at_step)]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, ddp_worker.__file__, str(rank), *arguments],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        errors = [process.communicate(timeout=TIMEOUT)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    return [
-        subprocess.CompletedProcess(process.args, process.returncode, stderr=error)
-        for process, error in zip(processes, errors, strict=True)
-    ]
+    return run_two_processes(ddp_worker.__file__, folder, dies_at_step)
 
 
 def test_two_processes_are_one(tmp_path):

@@ -14,6 +14,7 @@ from pn_gpu.kernels.room import Direct, Particles
 from pn_gpu.kernels.torch.library import BACKWARD, FORWARD
 from pn_gpu.nn import ParticleLinear, ParticleMLP
 from support import oracle
+from support.cuda_device import synchronisation_is_an_error
 
 pytestmark = [
     pytest.mark.gpu,
@@ -163,6 +164,7 @@ def test_precision_is_never_lowered_unasked():
     assert error("bf16x3") < 5e-5
 
 
+@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning")  # torch.compile's advice to use them
 def test_compiled_training_step():
     torch._dynamo.reset()
     model = ParticleMLP([40, 70, 10], device=CUDA)
@@ -221,11 +223,8 @@ def test_no_synchronisation():
     model = ParticleMLP([64, 64, 10], device=CUDA)
     x = torch.randn(8, 64, device=CUDA)
     model(x).sum().backward()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with synchronisation_is_an_error():
         model(x).sum().backward()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")

@@ -77,14 +77,6 @@ def test_module_copies_and_pickles_with_its_plan():
         torch.testing.assert_close(other(x), want)
 
 
-def test_traced_graphs_compute_every_weight():
-    layer, exact = make_layer("mehler"), make_layer("direct")
-    exact.load_state_dict(layer.state_dict())
-    x = X.to(layer.in_particles.positions.dtype)
-    stacked = torch.func.vmap(layer)(x)
-    torch.testing.assert_close(stacked, exact(x))
-
-
 def test_unknown_method():
     with pytest.raises(ValueError, match="method: got 'fast'"):
         ParticleLinear(3, 2, method="fast")

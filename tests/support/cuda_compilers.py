@@ -1,9 +1,13 @@
-"""NVRTC, which compiles CUDA without a GPU, and what its assembler reports of each kernel."""
+"""NVRTC, which compiles CUDA without a GPU, and what its assembler reports of each kernel.
+
+The environment variable NVRTC_FOLDER names a folder with another version than the installed one.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -41,10 +45,10 @@ def compile_report(source: str, options: tuple[str, ...], architecture: str) -> 
 def _nvrtc() -> ctypes.CDLL | None:
     spec = importlib.util.find_spec("nvidia")
     folders = [Path(f) for f in spec.submodule_search_locations or ()] if spec else []
-    for folder in folders:
-        for library in sorted(folder.glob("*/lib/libnvrtc.so.*")):
-            return ctypes.CDLL(str(library))
-    return None
+    libraries = [library for folder in folders for library in sorted(folder.glob("*/lib/libnvrtc.so.*"))]
+    if "NVRTC_FOLDER" in os.environ:
+        libraries = sorted(Path(os.environ["NVRTC_FOLDER"]).glob("libnvrtc.so.*"))
+    return ctypes.CDLL(str(libraries[0])) if libraries else None
 
 
 def _compile_nvrtc(source: str, options: tuple[str, ...]) -> str:

@@ -22,6 +22,7 @@ TYPE_NAMES = {
     "float64": "fp64",
     "float16": "fp16",
     "bfloat16": "bf16",
+    "int32": "i32",
 }
 MMA = re.compile(r"^(HGMMA|HMMA|UTC\w*MMA|DMMA)")
 
@@ -80,6 +81,22 @@ class Compiled:
     shared_bytes: int
     threads: int
     loops: tuple[Loop, ...]
+    capability: int
+
+    def serialised_products(self) -> list[str]:
+        """The assembler's messages (C75xx) of products of warp groups that it lets wait for each other.
+
+        It also tells of arrivals that it put in (C7519), which cost nothing.
+        """
+        assembler = TOOLS / ("ptxas-blackwell" if self.capability >= 100 else "ptxas")
+        architecture = f"sm_{self.capability}" + ("a" if self.capability >= 90 else "")
+        with tempfile.NamedTemporaryFile(suffix=".ptx", mode="w") as file:
+            file.write(self.ptx)
+            file.flush()
+            command = [str(assembler), "-v", f"--gpu-name={architecture}", file.name, "-o", "/dev/null"]
+            log = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+        assert "Used" in log, log
+        return [line for line in log.splitlines() if re.search(r"C75\d\d", line) and "injected" not in line]
 
     def weight_loop(self) -> Loop:
         """The innermost loop that evaluates the potential."""
@@ -126,6 +143,7 @@ def compile_launch(launch: Launch, capability: int) -> Compiled:
         shared_bytes=kernel.metadata.shared,
         threads=32 * kernel.metadata.num_warps,
         loops=_loops(code),
+        capability=capability,
     )
 
 

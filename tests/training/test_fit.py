@@ -1,5 +1,6 @@
 """Training: learning, reproducing, stopping, and what does not fit."""
 
+import io
 import json
 import os
 import signal
@@ -287,7 +288,7 @@ def test_progress_bar(capsys):
         ({"resume": True}, ValueError, "resume: got True without a checkpoint"),
         ({"validation_data": X}, TypeError, "validation_data: got ndarray, want a pair"),
         ({"validation_data": (X[:, :2], LABELS)}, ValueError, r"validation_data: x: got shape \(240, 2\)"),
-        ({"validation_data": (X[:0], LABELS[:0])}, ValueError, "validation_data: got no examples"),
+        ({"validation_data": (X[:0], LABELS[:0])}, ValueError, "validation_data: x: got no examples"),
         ({"checkpoint": "/nowhere/at/all.safetensors"}, FileNotFoundError, "the folder /nowhere/at does not exist"),
     ],
 )
@@ -305,3 +306,59 @@ def test_bad_data():
         make().fit([X, X], optimizer=pn.Adam(0.01))
     with pytest.raises(ValueError, match="monitor: got 'f1'"):
         pn.EarlyStopping("f1")
+
+
+def test_history_is_a_mapping():
+    history = fit(make(), epochs=3)
+    assert dict(history) == {name: history[name] for name in history}
+    assert len(history) == 4
+    assert next(iter(history.values())) is history["loss"]
+    assert history.get("val_loss") is None
+    assert json.loads(json.dumps(history)) == history
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(history)
+    assert frame.shape == (3, 4)
+    assert frame["loss"].tolist() == history["loss"]
+
+
+def test_one_callback_needs_no_list():
+    seen = []
+    fit(make(), callbacks=lambda run: seen.append(run.epoch), epochs=2)
+    assert seen == [1, 2]
+    history = fit(make(), callbacks=pn.EarlyStopping("loss", patience=1, min_delta=100.0))
+    assert history.num_epochs == 2
+
+
+def test_labels_in_a_column():
+    column, flat = make(), make()
+    column.fit(X, LABELS[:, None], epochs=2, validation_data=(X, LABELS[:, None]))
+    flat.fit(X, LABELS, epochs=2)
+    np.testing.assert_array_equal(column.parameters.flat, flat.parameters.flat)
+    assert column.evaluate(X, LABELS[:, None]) == flat.evaluate(X, LABELS)
+
+
+def test_numbers_beyond_float32_are_refused():
+    large = X.astype(np.float64)
+    large[3, 1] = 1e39
+    with pytest.raises(ValueError, match=r"x: got 1e\+39 at \[3, 1\], too large for float32$"):
+        make().fit(large, LABELS)
+    assert np.isfinite(make(dtype="float64").evaluate(1e30 * X.astype(np.float64), LABELS)["accuracy"])
+    regression = pn.ParticleNetwork([4, 3, 1], output="linear", seed=0, backend="numpy")
+    with pytest.raises(ValueError, match=r"y: got 1e\+39 at \[3, 0\], too large for float32$"):
+        regression.evaluate(X, large[:, 1])
+
+
+@pytest.mark.parametrize("stream", ["none", "closed", "breaks"])
+def test_nobody_reads_the_progress(stream, monkeypatch):
+    class Pipe(io.StringIO):
+        def write(self, text):
+            if "epoch 1" in text:
+                raise BrokenPipeError("nobody reads")
+            return super().write(text)
+
+    file = None if stream == "none" else Pipe()
+    if stream == "closed":
+        file.close()
+    monkeypatch.setattr(sys, "stderr", file)
+    assert fit(make(), epochs=3, progress=True).num_epochs == 3
+    assert fit(make(), epochs=2, progress=None).num_epochs == 2

@@ -78,6 +78,14 @@ def test_components(file: str, dtype: str, dim: int, d: int) -> None:
         check_resources(kernels, file, dtype)
 
 
+@pytest.mark.parametrize(("dtype", "components"), [("float64", 14), ("float64", 15), ("float64", 16), ("float32", 16)])
+@pytest.mark.parametrize("file", FILES)
+def test_particles_fit_in_shared_memory(file: str, dtype: str, components: int) -> None:
+    """Around the most components that a tile of particles keeps there; the compiler refuses what does not fit."""
+    for used in compile_module(file, dtype, "80", components - 8, 8).values():
+        assert used.shared_bytes <= STATIC_SHARED_MEMORY
+
+
 def test_residency() -> None:
     """The large tiles leave room for the blocks that the grids are planned for."""
     for dtype, architecture in (("float32", "90"), ("float16", "90"), ("float16", "80")):

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from array_api_compat import numpy as numpy_namespace
 
+from pn_gpu import dispatch
 from pn_gpu.kernels import cuda, potentials
-from pn_gpu.kernels.cuda import cupy_runtime
+from pn_gpu.kernels.cuda import cupy_runtime, triton_bridge
 from pn_gpu.kernels.room import Direct
 from support import fake_cupy, oracle
 from support.fake_cupy import CompileException, CUDARuntimeError, FakeCupy
@@ -111,6 +113,25 @@ def test_bfloat16_before_ampere(monkeypatch: pytest.MonkeyPatch) -> None:
         forward(case._replace(x=case.x.view(Bfloat16Array)))
 
 
+class DeviceArray:
+    """As much of an array as the checks of the public operator look at."""
+
+    device = "a GPU"
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype = np.dtype(dtype)
+
+    def __array_namespace__(self, api_version: str | None = None) -> Any:
+        return numpy_namespace
+
+
+def test_the_public_operator_takes_bfloat16() -> None:
+    array = DeviceArray(pytest.importorskip("ml_dtypes").bfloat16)
+    dispatch.check_arrays(x=array, r_in=array, bias=None)
+    with pytest.raises(TypeError, match="x: got dtype int64, want a real floating dtype"):
+        dispatch.check_arrays(x=DeviceArray(np.int64), r_in=array)
+
+
 def test_an_older_device(monkeypatch: pytest.MonkeyPatch) -> None:
     cupy = install(monkeypatch, FakeCupy(capability=(6, 1)))
     with pytest.raises(RuntimeError, match=r"need compute capability 7\.5 or higher; this device has 6\.1"):
@@ -153,6 +174,15 @@ def test_triton_without_torch(cupy: FakeCupy, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(RuntimeError, match=r"PN_GPU_CUPY_TRITON=1 needs torch and Triton"):
         forward(arrays(cupy))
+
+
+def test_the_null_stream_of_cupy_is_that_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the handle 0 torch's ExternalStream would make a new stream, which nothing waits for."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda device: ("default", device))
+    monkeypatch.setattr(torch.cuda, "ExternalStream", lambda pointer, device: (pointer, device))
+    assert triton_bridge._torch_stream(0, 1) == ("default", 1)
+    assert triton_bridge._torch_stream(4711, 1) == (4711, 1)
 
 
 def test_available(cupy: FakeCupy) -> None:

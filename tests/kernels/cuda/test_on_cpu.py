@@ -100,6 +100,19 @@ def test_every_potential(shim_folder: Path, potential: str) -> None:
     check_backward(run_backward(runtime, low, potential), exact, "float32", potential)
 
 
+@pytest.mark.parametrize("potential", oracle.POTENTIALS)
+def test_a_particle_at_nan_shows(shim_folder: Path, potential: str) -> None:
+    low, _ = stored(oracle.random_case(20, 70, 33, dim=3, d=2, spread=0.3), "float32")
+    low.r_out[7, 1] = np.nan
+    runtime = ShimRuntime(shim_folder)
+    z = run_forward(runtime, low, potential)
+    assert np.flatnonzero(np.isnan(z).all(axis=0)).tolist() == [7]
+    assert np.isnan(z).sum() == len(z)
+    gradient = run_backward(runtime, low, potential)
+    assert np.isnan(gradient.dv_out).all(axis=1).nonzero()[0].tolist() == [7]
+    assert all(np.isnan(g).all() for g in (gradient.dx, gradient.dr_in, gradient.dv_in))
+
+
 @pytest.mark.parametrize(("dim", "d"), [(1, 1), (3, 3), (9, 8)])
 def test_components(shim_folder: Path, dim: int, d: int) -> None:
     """n + d = 17 is past what is kept in shared memory."""

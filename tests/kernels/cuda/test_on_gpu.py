@@ -183,6 +183,14 @@ def test_the_public_operator(cupy: Any) -> None:
     assert error <= TOLERANCE["float32"]
 
 
+def test_the_public_operator_takes_bfloat16(cupy: Any) -> None:
+    low, exact = on_device(cupy, oracle.random_case(6, 13, 7), "bfloat16")
+    z = pn.particle_linear(low.x, *low.particles, low.bias)
+    assert z.dtype == low.x.dtype
+    error = oracle.scaled_error(cupy.asnumpy(z).astype(np.float64), oracle.forward(exact), oracle.forward_scale(exact))
+    assert error <= 3 * UNIT_ROUNDOFF["bfloat16"]
+
+
 def test_an_expression_that_does_not_compile(cupy: Any) -> None:
     low, _ = on_device(cupy, oracle.random_case(6, 13, 7), "float32")
     mine = dataclasses.replace(potentials.get("gaussian"), name="mine", cuda_value="exp_(-t)")

@@ -36,12 +36,25 @@ class Configuration(NamedTuple):
     input_precision: str | None = None
 
 
-# Beside each ceiling what Triton 3.6 / 3.9 gives (one figure: 3.6).
+# Weights made of factors: the same for any n and d. Beside each ceiling what Triton 3.6 gives.
+FACTORED_PRODUCTS = [
+    *(Configuration(90, "bfloat16", 16, dim, 4.5) for dim in (2, 3)),  # 3.67
+    Configuration(90, "bfloat16", 32, 3, 4.5),  # 3.78
+    Configuration(90, "bfloat16", 64, 3, 4.5),  # 3.88
+    *(Configuration(90, "bfloat16", 128, dim, 6.0) for dim in (2, 3)),  # 5.12
+    Configuration(90, "float16", 128, 4, 6.0),
+    Configuration(90, "bfloat16", 1024, 3, 6.0),  # 5.47
+    Configuration(100, "bfloat16", 128, 3, 6.3),  # 5.94
+    Configuration(80, "bfloat16", 16, 3, 4.5),  # 4.02
+    Configuration(80, "bfloat16", 128, 3, 6.0),  # 5.69
+    Configuration(120, "bfloat16", 128, 2, 6.6),  # 6.22
+]
+# Weights made from differences. Beside each ceiling what Triton 3.6 / 3.9 gives (one figure: 3.6).
 PRODUCTS = [
     Configuration(90, "bfloat16", 16, 2, 11.0),  # 10.31 / 10.38
     Configuration(90, "bfloat16", 128, 2, 12.1),  # 11.50 / 11.72
-    Configuration(90, "bfloat16", 1024, 2, 13.6),  # 12.84 / 13.12
-    Configuration(90, "bfloat16", 1024, 3, 17.4),  # 16.56 / 16.94
+    Configuration(90, "bfloat16", 1024, 2, 15.3),  # 14.62
+    Configuration(90, "bfloat16", 1024, 3, 19.5),  # 18.62
     Configuration(90, "float16", 128, 3, 15.9),  # 15.09 / 15.31
     Configuration(90, "float32", 128, 2, 12.5, input_precision="tf32"),  # 11.66 / 12.16
     Configuration(90, "float32", 128, 2, 17.0, input_precision="bf16x3"),  # 16.06 / 16.69
@@ -50,6 +63,14 @@ PRODUCTS = [
     Configuration(80, "bfloat16", 128, 2, 12.2),  # 11.56 / 11.56
     Configuration(120, "bfloat16", 128, 3, 16.0),  # 15.19
     Configuration(120, "bfloat16", 16, 2, 10.6),  # 9.98
+]
+FACTORED_GRADIENTS = [
+    Configuration(90, "bfloat16", 128, 2, 8.3),  # 7.80
+    Configuration(90, "bfloat16", 128, 3, 9.0),  # 8.50
+    Configuration(90, "float16", 128, 3, 18.3),  # 17.41
+    Configuration(100, "bfloat16", 128, 3, 12.0),  # 11.44
+    Configuration(80, "bfloat16", 128, 3, 12.7),  # 12.09
+    Configuration(120, "bfloat16", 128, 3, 12.7),  # 12.06
 ]
 GRADIENTS = [
     Configuration(90, "bfloat16", 128, 2, 13.0),  # 12.16 / 12.64
@@ -68,7 +89,7 @@ def name_of(configuration: Configuration) -> str:
     return "-".join(str(part) for part in configuration if part is not None)
 
 
-def launched(configuration: Configuration, call: Callable[..., Any], kernel: str) -> Launch:
+def launched(configuration: Configuration, call: Callable[..., Any], kernel: str, factored: bool = False) -> Launch:
     """The launch of ``kernel`` that ``call`` makes on the architecture of ``configuration``."""
     dtype = getattr(torch, configuration.dtype)
     x = torch.empty((configuration.batch, SIZE), dtype=dtype)
@@ -79,25 +100,29 @@ def launched(configuration: Configuration, call: Callable[..., Any], kernel: str
             patch.setattr(module, "device_of", lambda tensor: played)
         function = potentials.get(configuration.potential)
         launches = launches_of(lambda: call(x, particles, function, configuration.input_precision))
-    return next(launch for launch in launches if launch.kernel.__name__ == kernel)
+    return next(
+        launch
+        for launch in launches
+        if launch.kernel.__name__ == kernel and launch.arguments.get("FACTORED", False) == factored
+    )
 
 
 @lru_cache
-def compiled_product(configuration: Configuration) -> tuple[Launch, Compiled]:
+def compiled_product(configuration: Configuration, factored: bool) -> tuple[Launch, Compiled]:
     def call(x: Any, particles: Particles, function: Any, precision: str | None) -> None:
         launch.forward(x, particles, torch.empty(SIZE), Direct(function, precision))
 
-    found = launched(configuration, call, "product_kernel")
+    found = launched(configuration, call, "product_kernel", factored)
     return found, compile_launch(found, configuration.capability)
 
 
 @lru_cache
-def compiled_gradient(configuration: Configuration) -> tuple[Launch, Compiled]:
+def compiled_gradient(configuration: Configuration, factored: bool) -> tuple[Launch, Compiled]:
     def call(x: Any, particles: Particles, function: Any, precision: str | None) -> None:
         launch.backward(x, x, particles, Direct(function, precision), need_dx=False)
 
     strict = configuration.input_precision == "ieee"
-    found = launched(configuration, call, "difference_kernel" if strict else "moment_kernel")
+    found = launched(configuration, call, "difference_kernel" if strict else "moment_kernel", factored)
     return found, compile_launch(found, configuration.capability)
 
 
@@ -109,10 +134,16 @@ def check_registers(compiled: Compiled) -> None:
     assert "st.local" not in compiled.ptx
 
 
-@pytest.mark.parametrize("configuration", PRODUCTS, ids=name_of)
-def test_product(configuration: Configuration) -> None:
-    found, compiled = compiled_product(configuration)
+def cases(factored: list[Configuration], others: list[Configuration]) -> list[Any]:
+    made = [pytest.param(c, True, id=f"{name_of(c)}-factored") for c in factored]
+    return made + [pytest.param(c, False, id=name_of(c)) for c in others]
+
+
+@pytest.mark.parametrize(("configuration", "factored"), cases(FACTORED_PRODUCTS, PRODUCTS))
+def test_product(configuration: Configuration, factored: bool) -> None:
+    found, compiled = compiled_product(configuration, factored)
     check_registers(compiled)
+    assert compiled.serialised_products() == []
     assert len(re.findall(r"\btt\.store\b", compiled.ttgir)) == 1
     loop = compiled.weight_loop()
     assert loop.count("STG") == 0
@@ -125,27 +156,34 @@ def test_product(configuration: Configuration) -> None:
 
 
 @pytest.mark.parametrize(
-    "configuration", [c for c in PRODUCTS if c.capability == 90 and c.batch in (16, 1024)], ids=name_of
+    ("configuration", "factored"),
+    [
+        case
+        for case in cases(FACTORED_PRODUCTS, PRODUCTS)
+        if case.values[0].capability == 90 and case.values[0].batch in (16, 1024)
+    ],
 )
-def test_weights_stay_in_registers_on_hopper(configuration: Configuration) -> None:
-    _, compiled = compiled_product(configuration)
+def test_weights_stay_in_registers_on_hopper(configuration: Configuration, factored: bool) -> None:
+    _, compiled = compiled_product(configuration, factored)
     loop = compiled.weight_loop()
     assert loop.count("HGMMA") > 0
     # What reaches shared memory in the loop is x and the particles, copied there asynchronously.
     assert loop.count("STS") == 0
     assert loop.count("STSM") == 0
-    # wgmma's A operand is a list of registers, not a descriptor of shared memory.
+    # wgmma's A operand, the weights, is a list of registers, not a descriptor of shared memory; left factors, which
+    # stay the same, may come from there.
     operands = re.findall(r"wgmma\.mma_async\S+\s*\{[^}]*\},\s*(\{|%rd)", compiled.ptx)
-    assert operands
-    assert set(operands) == {"{"}
+    assert "{" in operands
+    assert factored or set(operands) == {"{"}
     # Asynchronous: the products of one step run while the next step's weights are made.
     assert "ttng.warp_group_dot" in compiled.ttgir
 
 
-@pytest.mark.parametrize("configuration", GRADIENTS, ids=name_of)
-def test_particle_gradient(configuration: Configuration) -> None:
-    found, compiled = compiled_gradient(configuration)
+@pytest.mark.parametrize(("configuration", "factored"), cases(FACTORED_GRADIENTS, GRADIENTS))
+def test_particle_gradient(configuration: Configuration, factored: bool) -> None:
+    found, compiled = compiled_gradient(configuration, factored)
     check_registers(compiled)
+    assert compiled.serialised_products() == []
     loop = compiled.weight_loop()
     pairs = found.arguments["BI"] * found.arguments["BJ"]
     per_pair = len(loop) * compiled.threads / pairs
@@ -154,3 +192,43 @@ def test_particle_gradient(configuration: Configuration) -> None:
     assert not re.search(r"\b(atom|red)\.", compiled.ptx)
     # The slabs are all that is written in the loop: WIDTH numbers for each output particle of a tile, not a pair.
     assert loop.count("STG") * compiled.threads <= pairs / 4
+
+
+# What the lists above leave out of the tiles in use on Hopper.
+OTHER_PRODUCTS = [
+    *(Configuration(90, "bfloat16", batch, 3, 0) for batch in (32, 64)),
+    *(Configuration(90, "float32", batch, 3, 0, input_precision=p) for batch in (16, 64) for p in ("tf32", "bf16x3")),
+    *(Configuration(90, "bfloat16", batch, 6, 0) for batch in (16, 128)),
+    *(Configuration(90, "float32", batch, 4, 0, input_precision=p) for batch in (16, 64) for p in ("tf32", "bf16x3")),
+]
+OTHER_GRADIENTS = [
+    Configuration(90, "float16", 128, 3, 0, potential="lorentzian"),
+    Configuration(90, "float32", 128, 3, 0, potential="lorentzian", input_precision="bf16x3"),
+    *(Configuration(90, "bfloat16", 128, 5, 0, potential=potential) for potential in ("gaussian", "lorentzian")),
+]
+
+
+@pytest.mark.parametrize("configuration", [*OTHER_PRODUCTS, *OTHER_GRADIENTS], ids=name_of)
+def test_nothing_spills_and_no_products_wait_for_each_other(configuration: Configuration) -> None:
+    compile_one = compiled_gradient if configuration in OTHER_GRADIENTS else compiled_product
+    _, compiled = compile_one(configuration, False)
+    check_registers(compiled)
+    assert compiled.serialised_products() == []
+
+
+def test_every_tile_of_hopper_is_among_the_compiled() -> None:
+    seen = [compiled_product(c, True)[0] for c in FACTORED_PRODUCTS if c.capability == 90]
+    seen += [compiled_product(c, False)[0] for c in (*PRODUCTS, *OTHER_PRODUCTS) if c.capability == 90]
+    used = {(launch.arguments["FACTORED"], tile_of(launch, tiles.ProductTile)) for launch in seen}
+    by_arithmetic = (tiles.PRODUCT_TILES["hopper"], tiles.MANY_COMPONENTS_PRODUCT_TILES["hopper"])
+    on_tensor_cores = ("16-bit", "halves", "tf32")
+    wanted = {(False, tile) for table in by_arithmetic for name in on_tensor_cores for tile in table[name]}
+    wanted |= {(True, tile) for tile in tiles.FACTORED_PRODUCT_TILES["hopper"]}
+    assert wanted <= used
+    gradients = [compiled_gradient(c, False)[0] for c in (*GRADIENTS, *OTHER_GRADIENTS) if c.capability == 90]
+    used_by_gradients = {tile_of(launch, tiles.GradientTile) for launch in gradients}
+    assert {*tiles.GRADIENT_TILES["hopper"].values(), tiles.WIDE_TABLE_TILE, tiles.DIFFERENCE_TILE} <= used_by_gradients
+
+
+def tile_of(launch: Launch, kind: Any) -> Any:
+    return kind(*({**launch.arguments, **launch.options}[name] for name in kind._fields))

@@ -46,6 +46,21 @@ def test_16_bit(shape: tuple[int, int, int], dim: int, dtype: Any) -> None:
     assert {name for name, error in found.items() if error > max(3 * dense[name], FLOAT32_ERROR)} == set()
 
 
+@pytest.mark.parametrize("batch", [3, 20, 50, 100, 300])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("spread", [0.5, 20.0])
+def test_16_bit_of_factors_or_where_they_would_not_do_of_differences(batch: int, dtype: Any, spread: float) -> None:
+    """Layers of a million weights are made of factors, but for wide clouds, which the device finds out."""
+    case = oracle.random_case(batch, 1100, 1000, dim=3, spread=spread)
+    call = Call(case, dtype, "cuda")
+    found = errors(call, "gaussian")
+    assert found.pop("z") <= max(2 * call.dense_forward_error("gaussian"), FLOAT32_ERROR)
+    dense = call.dense_backward_errors("gaussian")
+    assert found["dx"] <= max(3 * dense["dx"], FLOAT32_ERROR)
+    if spread < 1:
+        assert {name for name, error in found.items() if error > max(3 * dense[name], FLOAT32_ERROR)} == set()
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dim", [2, 3])
 @pytest.mark.parametrize("input_precision", TOLERANCE)

@@ -139,6 +139,27 @@ def test_gradient_summed_over_several_chunks(potential: str, monkeypatch: pytest
     assert {name for name, error in found.items() if error > max(3 * dense[name], FLOAT32_ERROR)} == set()
 
 
+@pytest.mark.parametrize(
+    ("dtype", "precision"), [(torch.float16, None), (torch.float32, "ieee"), (torch.float32, "bf16x3")]
+)
+def test_batch_split_over_programs(dtype: Any, precision: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A narrow layer has too few tiles to fill a device: parts of the batch have programs of their own."""
+    from pn_gpu.kernels.triton import device, gradient
+
+    monkeypatch.setattr(device, "INTERPRETED", device.Device("hopper", 132))
+    found_parts: list[Any] = []
+    make = gradient._parts
+    monkeypatch.setattr(gradient, "_parts", lambda *sizes: found_parts.append(make(*sizes)) or found_parts[-1])
+    call = Call(oracle.random_case(75, 70, 20, dim=2), dtype)
+    found = errors(call, "gaussian", precision)
+    found.pop("z")
+    assert min(parts.batch for parts in found_parts) >= 3
+    assert all(parts.rows * parts.batch >= 75 for parts in found_parts)
+    limits = call.dense_backward_errors("gaussian") if dtype == torch.float16 else {}
+    rest = HALVES_ERROR if precision == "bf16x3" else FLOAT32_ERROR
+    assert {name for name, error in found.items() if error > max(3 * limits.get(name, 0), rest)} == set()
+
+
 @pytest.mark.parametrize("layout", ["transposed", "every other", "stride 0", "aligned view"])
 def test_strides(layout: str) -> None:
     call = Call(oracle.random_case(6, 32, 48, dim=2), torch.float16)

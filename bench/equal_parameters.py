@@ -1,0 +1,176 @@
+"""Particle layers beside the usual ways to save parameters, at equal numbers of parameters.
+
+python -m bench equal_parameters --data DIR                      everything: hours on one core
+python -m bench equal_parameters --sets mnist1d --budgets 1500,3000
+python -m bench equal_parameters --report                        table and picture of what there is
+
+Every family of networks with one hidden layer gets the same search (the best of as many random settings of its width,
+peak rate and start, judged by examples held back from training), then is trained with several seeds. Every network
+that is trained to the end becomes a line of equal_parameters.csv; what has a line is not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.equal_parameters_data import DATA_SETS, Split, load_split
+from bench.equal_parameters_report import write_report
+from bench.harness import RESULTS, machine
+from pn_gpu.files import replacing
+
+BUDGETS = (1500, 3000, 5000, 10_000, 50_000)
+# Epochs of a training to the end; a trial of the search takes a third of them.
+EPOCHS = {"mnist": 12, "mnist1d": 60, "segments": 100}
+TRIAL_SHARE = 3
+
+
+class Task(NamedTuple):
+    """A family at a budget on a data set."""
+
+    data: str
+    budget: int
+    family: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the benchmark."""
+    parser.add_argument("--data", default="mnist", help="folder with MNIST's IDX files, or mnist (default)")
+    parser.add_argument("--sets", default=",".join(DATA_SETS), help=f"default: {','.join(DATA_SETS)}")
+    parser.add_argument("--budgets", default=",".join(map(str, BUDGETS)), help="parameters, separated by commas")
+    parser.add_argument("--families", help="names, separated by commas (default: all)")
+    parser.add_argument("--trials", type=int, default=8, help="settings that a search tries (default: 8)")
+    parser.add_argument("--seeds", type=int, default=3, help="networks of the best setting (default: 3)")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results (default: bench/results)")
+    parser.add_argument("--report", action="store_true", help="train nothing: write the table of what there is")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train what is missing, then write the table and the picture."""
+    if not options.output.is_dir():
+        raise FileNotFoundError(f"--output: the folder {options.output} does not exist")
+    results = options.output / "equal_parameters.csv"
+    if not options.report:
+        for name, value in (("--trials", options.trials), ("--seeds", options.seeds)):
+            if value < 1:
+                raise ValueError(f"{name}: got {value}, want at least 1")
+        _train_missing(options, results)
+    print(write_report(_read(results), options.output))
+
+
+def _train_missing(options: argparse.Namespace, results: Path) -> None:
+    import torch
+
+    torch.set_num_threads(1)  # the layers are small, and a time of one thread is one that can be compared
+    for data in _names("--sets", options.sets, list(DATA_SETS)):
+        split = load_split(data, options.data)
+        for task in _tasks(options, data):
+            rows = _read(results)
+            done = {int(row["seed"]) for row in rows if _task_of(row) == task}
+            missing = [seed for seed in range(options.seeds) if seed not in done]
+            if missing:
+                new = _train_task(task, split, options.trials, missing)
+                _write(results, rows + new)
+
+
+def _tasks(options: argparse.Namespace, data: str) -> list[Task]:
+    from bench.compressed import FAMILIES
+
+    families = _names("--families", options.families, list(FAMILIES)) if options.families else list(FAMILIES)
+    budgets = [int(part) for part in _names("--budgets", options.budgets)]
+    return [Task(data, budget, family) for budget in budgets for family in families]
+
+
+def _train_task(task: Task, split: Split, trials: int, seeds: list[int]) -> list[dict[str, str]]:
+    """The lines of one task; one line without an accuracy where no network fits the budget."""
+    from bench.compressed import FAMILIES
+    from bench.equal_parameters_training import search, train
+
+    family, epochs, start = FAMILIES[task.family], EPOCHS[task.data], time.perf_counter()
+    search_seed = zlib.crc32(repr(task).encode()) % 2**31
+    setting = search(family, task.budget, split, trials, max(epochs // TRIAL_SHARE, 1), search_seed)
+    if setting is None:
+        print(f"{task.data} {task.budget:,} {task.family}: no network fits", flush=True)
+        return [_row(task, seed=seed, trials=trials) for seed in seeds]
+    rows = []
+    for seed in seeds:
+        outcome = train(family, setting, task.budget, split, epochs, seed)
+        rows.append(
+            _row(
+                task,
+                seed=seed,
+                trials=trials,
+                parameters=family.parameters(*split.sizes, setting.shape),
+                hidden=setting.shape.hidden,
+                size=setting.shape.size,
+                rate=f"{setting.rate:.4g}",
+                gain=setting.gain,
+                epochs=epochs,
+                test_accuracy=f"{outcome.accuracy:.4f}",
+                step_ms=f"{outcome.step_ms:.3f}",
+            )
+        )
+    accuracies = " ".join(f"{100 * float(row['test_accuracy']):.2f}" for row in rows)
+    seconds = time.perf_counter() - start
+    print(f"{task.data} {task.budget:,} {task.family}: test {accuracies} %, {setting}, {seconds:.0f} s", flush=True)
+    return rows
+
+
+COLUMNS = (
+    "data",
+    "budget",
+    "family",
+    "seed",
+    "parameters",
+    "hidden",
+    "size",
+    "rate",
+    "gain",
+    "trials",
+    "epochs",
+    "test_accuracy",
+    "step_ms",
+    "cpu",
+    "python",
+    "numpy",
+    "torch",
+)
+
+
+def _row(task: Task, **values: object) -> dict[str, str]:
+    known = task._asdict() | values | {name: machine()[name] for name in COLUMNS[-4:]}
+    return {name: str(known.get(name, "")) for name in COLUMNS}
+
+
+def _task_of(row: dict[str, str]) -> Task:
+    return Task(row["data"], int(row["budget"]), row["family"])
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise ValueError(f"{path}: got the columns {reader.fieldnames}, want {','.join(COLUMNS)}")
+        return list(reader)
+
+
+def _write(path: Path, rows: list[dict[str, str]]) -> None:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _names(option: str, text: str, choices: list[str] | None = None) -> list[str]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    unknown = [part for part in parts if (not part.isdecimal() if choices is None else part not in choices)]
+    if unknown or not parts:
+        wanted = "whole numbers" if choices is None else f"some of {','.join(choices)}"
+        raise ValueError(f"{option}: got {text!r}, want {wanted}")
+    return parts

@@ -1,0 +1,81 @@
+"""Which coding the inputs of a training ask for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pn_gpu.checks import check_choice
+from pn_gpu.data.arrays import Array, mean_and_deviation
+from pn_gpu.data.columns import Table, is_text
+from pn_gpu.data.input_coding import MISSING, PIXEL, InputCoding
+
+SCALES = ("auto", "standard", "none")
+
+# A column of more different words is a name or a remark, not a kind of something.
+MAX_CATEGORIES = 100
+
+
+def fit_inputs(
+    inputs: Array | Table, training: Array | slice, scale: str = "auto", missing: str = "mean"
+) -> InputCoding:
+    """The coding of inputs as their training part asks for it.
+
+    Parameters
+    ----------
+    inputs : array [B, ...] or Table
+        Categories are those of all rows.
+    training : array of row numbers, or slice
+        Means and deviations are those of these rows.
+    scale : {"auto", "standard", "none"}
+        standard: every column of numbers gets the mean 0 and the deviation 1. none: they stay as they are. auto:
+        unsigned bytes are pixels and are divided by 255, other numbers are standardised.
+    missing : {"mean", "drop", "refuse"}
+    """
+    check_choice("scale", scale, SCALES)
+    check_choice("missing", missing, MISSING)
+    if isinstance(inputs, Table):
+        return _fit_table(inputs, training, scale, missing)
+    width = int(np.prod(inputs.shape[1:]))
+    if scale == "auto" and inputs.dtype == np.uint8:
+        return pixel_coding(width)
+    zeros, ones = np.zeros(width), np.ones(width)
+    rows = inputs[training].reshape(-1, width)
+    mean, deviation = mean_and_deviation(rows)
+    if scale == "none":
+        return InputCoding(width, zeros, ones, mean, missing=missing)
+    return InputCoding(width, mean, deviation, mean, missing=missing)
+
+
+def pixel_coding(width: int, largest: float = PIXEL) -> InputCoding:
+    """Inputs that are divided by the largest value of a pixel."""
+    return InputCoding(width, np.zeros(width), np.full(width, largest), np.zeros(width), pixels=True)
+
+
+def plain_coding(width: int) -> InputCoding:
+    """Inputs of a network of which nothing is known: unsigned bytes are pixels, other numbers stay as they are."""
+    zeros = np.zeros(width)
+    return InputCoding(width, zeros, np.ones(width), zeros, missing="refuse", bytes_are_pixels=True)
+
+
+def _fit_table(table: Table, training: Array | slice, scale: str, missing: str) -> InputCoding:
+    offset, deviation, mean = np.zeros(table.width), np.ones(table.width), np.zeros(table.width)
+    categories = {}
+    for index, column in enumerate(table.columns):
+        if is_text(column):
+            categories[index] = _find_categories(table, index)
+            continue
+        column_mean, column_deviation = mean_and_deviation(column[training][:, None])
+        mean[index] = column_mean[0]
+        if scale != "none":
+            offset[index], deviation[index] = column_mean[0], column_deviation[0]
+    return InputCoding(table.width, offset, deviation, mean, table.names, categories, missing)
+
+
+def _find_categories(table: Table, index: int) -> tuple[str, ...]:
+    words = tuple(sorted({word for word in table.columns[index] if word is not None}))
+    if len(words) > MAX_CATEGORIES or (len(words) > 20 and len(words) > len(table) / 2):
+        raise ValueError(
+            f"{table.path}: {table.column_label(index)}: got {len(words)} different words in {len(table)} rows, such as"
+            f" {words[0]!r}, want at most {MAX_CATEGORIES} categories; {table.leave_out(index)}"
+        )
+    return words

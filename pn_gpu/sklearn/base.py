@@ -1,0 +1,223 @@
+"""What the classifier and the regressor share: their parameters, the scaling of inputs, and training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from pn_gpu.checks import check_choice, check_flag, check_integer, check_number
+from pn_gpu.networks.particle_network import ParticleNetwork
+from pn_gpu.training.batches import ArrayBatches, IterableBatches
+from pn_gpu.training.callbacks import EarlyStopping
+from pn_gpu.training.distributed import SingleProcess
+from pn_gpu.training.history import History
+from pn_gpu.training.loop import train
+from pn_gpu.training.optimizers import Adam
+from pn_gpu.training.penalties import L2, Penalty
+from pn_gpu.training.run import TrainingRun
+from pn_gpu.training.schedules import OneCycle
+from pn_gpu.training.weighted_examples import as_examples
+
+Array = np.ndarray[Any, Any]
+
+DTYPES = (np.float64, np.float32)
+
+# Batches of an "auto" size: about so many of them make an epoch, within these bounds.
+STEPS_PER_EPOCH, SMALLEST_BATCH, LARGEST_BATCH = 15, 32, 256
+
+# A stream has no end towards which the learning rate could fall, so `partial_fit` takes this part of the peak.
+PARTIAL_FIT_RATE = 0.2
+
+
+class ParticleEstimator(BaseEstimator):
+    """A Particle Network that scales its inputs, with the manners of scikit-learn."""
+
+    network_: ParticleNetwork
+    history_: History
+    scaler_: StandardScaler | None
+
+    def __init__(
+        self,
+        hidden: int | Sequence[int] = 64,
+        *,
+        dim: int = 2,
+        dipole_dim: int | None = 4,
+        initialisation: str = "scaled",
+        activation: str = "leaky_relu",
+        potential: str = "gaussian",
+        method: str = "auto",
+        rtol: float = 1e-3,
+        dropout: float = 0.0,
+        scale: bool = True,
+        epochs: int = 100,
+        batch_size: int | str = "auto",
+        lr: float = 0.02,
+        l2: float = 0.01,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        patience: int = 10,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        backend: str = "auto",
+        dtype: str = "auto",
+        verbose: bool = False,
+    ) -> None:
+        self.hidden = hidden
+        self.dim = dim
+        self.dipole_dim = dipole_dim
+        self.initialisation = initialisation
+        self.activation = activation
+        self.potential = potential
+        self.method = method
+        self.rtol = rtol
+        self.dropout = dropout
+        self.scale = scale
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.l2 = l2
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.backend = backend
+        self.dtype = dtype
+        self.verbose = verbose
+
+    def _check_parameters(self) -> None:
+        """Errors that name the parameter, before any work."""
+        check_integer("epochs", self.epochs, low=1)
+        if self.batch_size != "auto":
+            check_integer("batch_size", self.batch_size, low=1)
+        check_number("lr", self.lr, low=0, low_open=True)
+        check_number("l2", self.l2, low=0)
+        check_flag("scale", self.scale)
+        check_flag("warm_start", self.warm_start)
+        if check_flag("early_stopping", self.early_stopping):
+            check_number("validation_fraction", self.validation_fraction, low=0, high=1, low_open=True, high_open=True)
+            check_integer("patience", self.patience, low=1)
+        check_choice("dtype", self.dtype, ("auto", "float32", "float64"))
+
+    def _check_weights(self, X: Array, sample_weight: Any) -> Array | None:
+        return None if sample_weight is None else _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+
+    def _start(self, X: Array, sample_weight: Array | None, num_outputs: int, **network: Any) -> None:
+        """Take the scale of the inputs and make a fresh network."""
+        hidden = [*self.hidden] if isinstance(self.hidden, Iterable) else [self.hidden]
+        self._stream: TrainingRun | None = None
+        self.scaler_ = StandardScaler().fit(X, sample_weight=sample_weight) if self.scale else None
+        self._random = check_random_state(self.random_state)
+        self.network_ = ParticleNetwork(
+            [X.shape[1], *hidden, num_outputs],
+            self.dim,
+            dipole_dim=self.dipole_dim,
+            initialisation=self.initialisation,
+            activation=self.activation,
+            potential=self.potential,
+            method=self.method,
+            rtol=self.rtol,
+            dropout=self.dropout,
+            seed=self._draw_seed(),
+            backend=self.backend,
+            dtype=X.dtype.name if self.dtype == "auto" else self.dtype,
+            **network,
+        )
+
+    def _draw_seed(self) -> int:
+        return int(self._random.randint(np.iinfo(np.int32).max))
+
+    def _inputs(self, X: Array) -> Array:
+        """What the network is given for checked inputs."""
+        return X if self.scaler_ is None else self.scaler_.transform(X)
+
+    def _train(self, X: Array, targets: Array, sample_weight: Array | None, stratify: Array | None) -> None:
+        """The whole training of ``fit``."""
+        inputs = self._inputs(X)
+        options: dict[str, Any] = {}
+        weights = sample_weight
+        if self.early_stopping:
+            train, validation = train_test_split(
+                np.arange(len(X)),
+                test_size=self.validation_fraction,
+                stratify=stratify,
+                random_state=self._draw_seed(),
+            )
+            options = {
+                "validation_data": (
+                    inputs[validation],
+                    targets[validation],
+                    None if weights is None else weights[validation],
+                ),
+                "callbacks": EarlyStopping("val_loss", self.patience),
+            }
+            inputs, targets = inputs[train], targets[train]
+            weights = None if weights is None else weights[train]
+        self.history_ = self.network_.fit(
+            inputs,
+            targets,
+            sample_weight=weights,
+            epochs=self.epochs,
+            batch_size=self._batch_size(len(inputs)),
+            optimizer=Adam(OneCycle(self.lr)),
+            penalties=self._penalties,
+            progress=self._progress,
+            **options,
+        )
+        self.n_iter_ = self.history_.num_epochs
+        self._stream = None
+
+    def _train_once(self, X: Array, targets: Array, sample_weight: Array | None) -> None:
+        """One pass of ``partial_fit``: a further epoch of one training run, whose examples change."""
+        network = self.network_
+        batch_size = self._batch_size(len(X))
+        examples = as_examples(network, self._inputs(X), targets, sample_weight)
+        batches = ArrayBatches(network, examples, batch_size, shuffle=True)
+        if self._stream is None:
+            self._stream = TrainingRun(
+                network,
+                batches,
+                optimizer=Adam(PARTIAL_FIT_RATE * self.lr),
+                epochs=0,
+                batch_size=batch_size,
+                seed=network.seed,
+                rng=network.next_generator(),
+                validation=None,
+                penalties=self._penalties,
+                remove_mean_translation=True,
+                remove_mean_rotation=False,
+                callbacks=[],
+                processes=SingleProcess(),
+            )
+        run = self._stream
+        run.batches, run.epochs, run.history.stop_reason = batches, run.epochs + 1, ""
+        train(run, self._progress)
+        run.batches = IterableBatches(network, ())  # the examples are not kept, and not pickled
+        self.history_ = run.history
+        self.n_iter_ = run.epoch
+
+    @property
+    def _penalties(self) -> list[Penalty]:
+        return [L2(dipoles=self.l2)] if self.l2 else []
+
+    @property
+    def _progress(self) -> bool | None:
+        return None if self.verbose else False
+
+    def _batch_size(self, num_examples: int) -> int:
+        if self.batch_size != "auto":
+            return int(self.batch_size)
+        return min(max(num_examples // STEPS_PER_EPOCH, SMALLEST_BATCH), LARGEST_BATCH)
+
+    def _outputs(self, X: Any) -> Array:
+        """The network's outputs [B, M] for inputs as a user gives them."""
+        check_is_fitted(self, "network_")
+        X = validate_data(self, X, dtype=DTYPES, reset=False)
+        return np.asarray(self.network_.predict_proba(self._inputs(X)))

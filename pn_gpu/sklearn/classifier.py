@@ -1,0 +1,216 @@
+"""A Particle Network as a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.utils import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d, validate_data
+
+from pn_gpu.sklearn.base import DTYPES, Array, ParticleEstimator
+
+
+class ParticleClassifier(ClassifierMixin, ParticleEstimator):
+    """A Particle Network with a softmax output.
+
+    Parameters
+    ----------
+    hidden : int or sequence of int, default 64
+        Nodes of the hidden layers, inputs' side first; () for none.
+    dim, dipole_dim : int, default 2 and 4
+        Dimensions of the particles' positions and dipoles.
+    activation : str, default "leaky_relu"
+        Of the hidden layers.
+    initialisation, potential, method, rtol, dropout, backend
+        As in `pn_gpu.ParticleNetwork`.
+    scale : bool, default True
+        Whether inputs are standardised, by what the examples of `fit` say (those of the first
+        `partial_fit`).
+    epochs : int, default 100
+    batch_size : int or "auto", default "auto"
+        auto: a fifteenth of the examples, at least 32 and at most 256.
+    lr : float, default 0.02
+        Peak learning rate of Adam's one cycle; `partial_fit` has a constant rate, a fifth of it.
+    l2 : float, default 0.01
+        Strength of an `pn_gpu.L2` penalty on dipoles.
+    early_stopping : bool, default False
+        Whether to set aside ``validation_fraction`` of the examples, of every class alike, stop when their loss
+        has not got better for ``patience`` epochs, and keep the best epoch's network.
+    validation_fraction : float, default 0.1
+    patience : int, default 10
+    warm_start : bool, default False
+        Whether a further `fit` goes on with the network there is, and its scaling.
+    random_state : int, RandomState or None, default None
+        Of the initial particles, shuffling, dropout and the validation examples.
+    dtype : {"auto", "float32", "float64"}, default "auto"
+        What is computed in; auto: the dtype of X if it is one of them, else float64.
+    verbose : bool, default False
+        Whether to show a bar of progress on a terminal.
+    class_weight : mapping of label to weight, "balanced" or None, default None
+        How much the examples of every class count; balanced: all classes the same.
+
+    Attributes
+    ----------
+    classes_ : array, [K]
+        The labels.
+    network_ : ParticleNetwork
+        Of scaled inputs, with an output for every label; ``network_.save(path)`` writes it.
+    scaler_ : StandardScaler or None
+    history_ : History
+        Of the last `fit` or `partial_fit`.
+    n_iter_ : int
+        Epochs of it.
+    n_features_in_ : int
+    feature_names_in_ : array of str
+        Where X has names of columns.
+    """
+
+    classes_: Array
+
+    def __init__(
+        self,
+        hidden: int | Sequence[int] = 64,
+        *,
+        dim: int = 2,
+        dipole_dim: int | None = 4,
+        initialisation: str = "scaled",
+        activation: str = "leaky_relu",
+        potential: str = "gaussian",
+        method: str = "auto",
+        rtol: float = 1e-3,
+        dropout: float = 0.0,
+        scale: bool = True,
+        epochs: int = 100,
+        batch_size: int | str = "auto",
+        lr: float = 0.02,
+        l2: float = 0.01,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        patience: int = 10,
+        class_weight: Mapping[Any, float] | str | None = None,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        backend: str = "auto",
+        dtype: str = "auto",
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            hidden,
+            dim=dim,
+            dipole_dim=dipole_dim,
+            initialisation=initialisation,
+            activation=activation,
+            potential=potential,
+            method=method,
+            rtol=rtol,
+            dropout=dropout,
+            scale=scale,
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=lr,
+            l2=l2,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            patience=patience,
+            warm_start=warm_start,
+            random_state=random_state,
+            backend=backend,
+            dtype=dtype,
+            verbose=verbose,
+        )
+        self.class_weight = class_weight
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> ParticleClassifier:
+        """Train on examples X [B, N] with labels y [B] of any kind.
+
+        Parameters
+        ----------
+        X : array or DataFrame, [B, N]
+        y : array, [B]
+        sample_weight : array [B], optional
+            How much every example counts, at least 0; only ratios matter.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter, shapes or values do not fit, or there is but one class.
+        """
+        self._check_parameters()
+        goes_on = self.warm_start and hasattr(self, "network_")
+        X, y = validate_data(self, X, y, dtype=DTYPES, reset=not goes_on)
+        y = _check_labels(y)
+        classes = np.unique(y)
+        if len(classes) < 2:
+            raise ValueError(f"y: got examples of one class, {classes.tolist()[0]!r}, want at least two classes")
+        if goes_on and not np.array_equal(classes, self.classes_):
+            raise ValueError(f"y: with warm_start it must have the classes of before, {self.classes_}, got {classes}")
+        weights = self._weights(X, y, sample_weight)
+        if not goes_on:
+            self.classes_ = classes
+            self._start(X, weights, len(classes), output="softmax")
+        labels = np.searchsorted(classes, y)
+        self._train(X, labels, weights, stratify=labels)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> ParticleClassifier:
+        """Go once through some more examples, at a constant learning rate.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`.
+        classes : array [K], optional
+            All labels there will be; needed in the first call.
+        """
+        self._check_parameters()
+        is_first = not hasattr(self, "network_")
+        X, y = validate_data(self, X, y, dtype=DTYPES, reset=is_first)
+        y = _check_labels(y)
+        if is_first:
+            if classes is None:
+                raise ValueError("classes: got None in the first call of partial_fit, want all labels there will be")
+            all_classes = np.unique(classes)
+        else:
+            all_classes = self.classes_
+            if classes is not None and not np.array_equal(np.unique(classes), all_classes):
+                raise ValueError(f"classes: got {classes!r}, before they were {all_classes}")
+        unknown = np.setdiff1d(y, all_classes)
+        if len(unknown):
+            raise ValueError(f"y: got labels {unknown}, which are not among the classes {all_classes}")
+        weights = self._weights(X, y, sample_weight)
+        if is_first:
+            self.classes_ = all_classes
+            self._start(X, weights, len(all_classes), output="softmax")
+        labels = np.searchsorted(all_classes, y)
+        self._train_once(X, labels, weights)
+        return self
+
+    def _weights(self, X: Array, y: Array, sample_weight: Any) -> Array | None:
+        weights = self._check_weights(X, sample_weight)
+        if self.class_weight is None:
+            return weights
+        of_class = compute_sample_weight(self.class_weight, y)
+        return of_class if weights is None else weights * of_class
+
+    def predict_proba(self, X: Any) -> Array:
+        """The probability [B, K] of every class, in the order of ``classes_``."""
+        return self._outputs(X)
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Its logarithm [B, K]."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
+    def predict(self, X: Any) -> Array:
+        """The most probable label [B] of every example."""
+        best = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[best]
+
+
+def _check_labels(y: Any) -> Array:
+    check_classification_targets(y)
+    return np.asarray(column_or_1d(y, warn=True))

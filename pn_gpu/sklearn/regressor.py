@@ -1,0 +1,122 @@
+"""A Particle Network as a regressor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn.base import RegressorMixin
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import Tags
+from sklearn.utils.validation import validate_data
+
+from pn_gpu.sklearn.base import DTYPES, Array, ParticleEstimator
+
+
+class ParticleRegressor(RegressorMixin, ParticleEstimator):
+    """A Particle Network with linear outputs, trained on squared errors.
+
+    Parameters
+    ----------
+    hidden : int or sequence of int, default 64
+        Nodes of the hidden layers, inputs' side first; () for none.
+    dim, dipole_dim : int, default 2 and 4
+        Dimensions of the particles' positions and dipoles.
+    activation : str, default "leaky_relu"
+        Of the hidden layers.
+    initialisation, potential, method, rtol, dropout, backend
+        As in `pn_gpu.ParticleNetwork`.
+    scale : bool, default True
+        Whether inputs and targets are standardised, by what the examples of `fit` say (those of the first
+        `partial_fit`).
+    epochs : int, default 100
+    batch_size : int or "auto", default "auto"
+        auto: a fifteenth of the examples, at least 32 and at most 256.
+    lr : float, default 0.02
+        Peak learning rate of Adam's one cycle; `partial_fit` has a constant rate, a fifth of it.
+    l2 : float, default 0.01
+        Strength of an `pn_gpu.L2` penalty on dipoles.
+    early_stopping : bool, default False
+        Whether to set aside ``validation_fraction`` of the examples, stop when their loss
+        has not got better for ``patience`` epochs, and keep the best epoch's network.
+    validation_fraction : float, default 0.1
+    patience : int, default 10
+    warm_start : bool, default False
+        Whether a further `fit` goes on with the network there is, and its scaling.
+    random_state : int, RandomState or None, default None
+        Of the initial particles, shuffling, dropout and the validation examples.
+    dtype : {"auto", "float32", "float64"}, default "auto"
+        What is computed in; auto: the dtype of X if it is one of them, else float64.
+    verbose : bool, default False
+        Whether to show a bar of progress on a terminal.
+
+    Attributes
+    ----------
+    network_ : ParticleNetwork
+        Of scaled inputs, with an output for every scaled target; ``network_.save(path)`` writes it.
+    scaler_, target_scaler_ : StandardScaler or None
+    history_ : History
+        Of the last `fit` or `partial_fit`.
+    n_iter_ : int
+        Epochs of it.
+    n_outputs_ : int
+    n_features_in_ : int
+    feature_names_in_ : array of str
+        Where X has names of columns.
+    """
+
+    target_scaler_: StandardScaler | None
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> ParticleRegressor:
+        """Train on examples X [B, N] with targets y [B] or [B, K].
+
+        Parameters
+        ----------
+        X : array or DataFrame, [B, N]
+        y : array, [B] or [B, K]
+        sample_weight : array [B], optional
+            How much every example counts, at least 0; only ratios matter.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter, shapes or values do not fit.
+        """
+        self._check_parameters()
+        goes_on = self.warm_start and hasattr(self, "network_")
+        X, targets, weights = self._prepare(X, y, sample_weight, is_first=not goes_on)
+        self._train(X, targets, weights, stratify=None)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> ParticleRegressor:
+        """Go once through some more examples, at a constant learning rate; arguments as in `fit`."""
+        self._check_parameters()
+        X, targets, weights = self._prepare(X, y, sample_weight, is_first=not hasattr(self, "network_"))
+        self._train_once(X, targets, weights)
+        return self
+
+    def _prepare(self, X: Any, y: Any, sample_weight: Any, is_first: bool) -> tuple[Array, Array, Array | None]:
+        """Checked inputs, scaled targets [B, K] and weights; the first time a network is made for them."""
+        X, y = validate_data(self, X, y, dtype=DTYPES, multi_output=True, y_numeric=True, reset=is_first)
+        weights = self._check_weights(X, sample_weight)
+        columns = y[:, None] if y.ndim == 1 else y
+        if is_first:
+            self._is_column = y.ndim == 2
+            self.n_outputs_ = columns.shape[1]
+            self.target_scaler_ = StandardScaler().fit(columns, sample_weight=weights) if self.scale else None
+            self._start(X, weights, self.n_outputs_, output="linear")
+        elif columns.shape[1] != self.n_outputs_:
+            raise ValueError(f"y: got {columns.shape[1]} targets, want {self.n_outputs_} as before")
+        targets = columns if self.target_scaler_ is None else self.target_scaler_.transform(columns)
+        return X, targets, weights
+
+    def predict(self, X: Any) -> Array:
+        """The targets, [B] or [B, K] as y had them."""
+        outputs = self._outputs(X)
+        if self.target_scaler_ is not None:
+            outputs = self.target_scaler_.inverse_transform(outputs)
+        return outputs if self._is_column else outputs[:, 0]
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

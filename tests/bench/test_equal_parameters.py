@@ -1,0 +1,107 @@
+"""Networks at equal numbers of parameters: the counts are true, every family learns, and a run goes on."""
+
+import argparse
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+from bench import equal_parameters
+from bench.compressed import FAMILIES
+from bench.equal_parameters_data import Split
+from bench.equal_parameters_training import Setting, search, train
+
+FEATURES, CLASSES, BUDGET = 30, 4, 700
+
+
+def easy_split(num=400):
+    """Four clouds that a linear classifier tells apart."""
+    rng = np.random.default_rng(0)
+    centres = 2 * rng.standard_normal((CLASSES, FEATURES))
+    y = rng.integers(CLASSES, size=num)
+    x = (centres[y] + rng.standard_normal((num, FEATURES))).astype(np.float32)
+    return Split(x[: num // 2], y[: num // 2], x[num // 2 :], y[num // 2 :])
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("sizes", [(FEATURES, CLASSES), (784, 10)])
+def test_counts_are_those_of_the_module(name, sizes):
+    family, budget = FAMILIES[name], BUDGET if sizes[0] == FEATURES else 10_000
+    shapes = family.shapes(*sizes, budget)
+    assert shapes
+    for shape in shapes:
+        network = family.make(*sizes, shape, 1.0, torch.Generator().manual_seed(0))
+        assert network(torch.zeros(3, sizes[0])).shape == (3, sizes[1])
+        count = family.parameters(*sizes, shape)
+        assert 0.8 * budget <= count <= budget
+        if name == "pruned":
+            family.after_step(network, shape, 1.0, budget)
+            kept = sum(int(layer.mask.sum()) for layer in network.modules() if hasattr(layer, "mask"))
+            assert kept + shape.hidden + sizes[1] == count
+        else:
+            assert sum(p.numel() for p in network.parameters()) == count
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_learns(name):
+    split = easy_split()
+    shape = FAMILIES[name].shapes(FEATURES, CLASSES, BUDGET)[-1]
+    outcome = train(FAMILIES[name], Setting(shape, 0.05, 1.0), BUDGET, split, epochs=40, seed=0)
+    assert outcome.accuracy > 0.8
+    assert outcome.step_ms > 0
+
+
+def test_a_search_sees_no_test_examples():
+    split = easy_split()
+    spoilt = split._replace(x_test=np.full_like(split.x_test, np.nan))
+    family = FAMILIES["dense"]
+    assert search(family, BUDGET, split, 3, 2, 0) == search(family, BUDGET, spoilt, 3, 2, 0)
+
+
+def test_a_budget_below_one_network_is_said():
+    assert search(FAMILIES["particles n=3 d=3"], 100, easy_split(), 3, 1, 0) is None
+
+
+def options(folder, *arguments):
+    parser = argparse.ArgumentParser()
+    equal_parameters.add_arguments(parser)
+    return parser.parse_args(["--output", str(folder), *arguments])
+
+
+def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setitem(equal_parameters.EPOCHS, "segments", 3)
+    monkeypatch.setattr(equal_parameters, "load_split", lambda name, mnist: easy_split())
+    chosen = ["--sets", "segments", "--budgets", "100,700", "--trials", "2", "--families"]
+    equal_parameters.run(options(tmp_path, *chosen, "dense,particles n=3 d=3", "--seeds", "1"))
+    assert "particles n=3 d=3: no network fits" in capsys.readouterr().out
+    first = (tmp_path / "equal_parameters.csv").read_text()
+    equal_parameters.run(options(tmp_path, *chosen, "dense,particles n=3 d=3", "--seeds", "1"))
+    assert (tmp_path / "equal_parameters.csv").read_text() == first
+    equal_parameters.run(options(tmp_path, *chosen, "dense", "--seeds", "2"))
+    rows = list(csv.DictReader((tmp_path / "equal_parameters.csv").read_text().splitlines()))
+    assert [(r["budget"], r["family"], r["seed"]) for r in rows if r["family"] == "dense"] == [
+        ("100", "dense", "0"),
+        ("700", "dense", "0"),
+        ("100", "dense", "1"),
+        ("700", "dense", "1"),
+    ]
+    table = (tmp_path / "equal_parameters.md").read_text()
+    assert "700 parameters: particles: particles n=3 d=3" in table
+    assert (tmp_path / "equal_parameters.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--sets", "cifar"], "--sets: got 'cifar'"),
+        (["--budgets", "many", "--sets", "segments"], "--budgets: got 'many'"),
+        (["--families", "tree", "--sets", "segments"], "--families: got 'tree'"),
+        (["--trials", "0"], "--trials: got 0"),
+    ],
+)
+def test_bad_options_name_themselves(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.setattr(equal_parameters, "load_split", lambda name, mnist: easy_split())
+    with pytest.raises(ValueError, match=message):
+        equal_parameters.run(options(tmp_path, *arguments))

@@ -1,0 +1,24 @@
+"""The table of starts."""
+
+import argparse
+
+import pytest
+
+from bench import initialisation
+from support.idx_files import write_mnist_like
+
+
+def options(folder, *arguments):
+    parser = argparse.ArgumentParser()
+    initialisation.add_arguments(parser)
+    return parser.parse_args(["--data", str(folder), "--epochs", "1", *arguments])
+
+
+def test_every_start_and_rate_is_a_row(tmp_path, capsys):
+    write_mnist_like(tmp_path, num_train=200, num_test=50)
+    initialisation.run(options(tmp_path, "--only", "16-64-10", "--rates", "0.01", "0.02"))
+    lines = [line for line in capsys.readouterr().out.splitlines() if "topology 16-64-10" in line]
+    assert len(lines) == 4
+    assert sum("start paper" in line for line in lines) == 2
+    with pytest.raises(ValueError, match="--only: got '16-3-10', want some of 16-10,"):
+        initialisation.run(options(tmp_path, "--only", "16-3-10"))

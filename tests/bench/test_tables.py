@@ -1,0 +1,71 @@
+"""Small tables beside scikit-learn: everybody sees the same rows, and the report adds up."""
+
+import argparse
+import csv
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+pytest.importorskip("pandas")
+
+from bench import tables
+from bench.tables_data import TABLES, write_table
+from bench.tables_providers import OURS, PROVIDERS, RIVAL, Score
+from bench.tables_report import write_report
+
+
+def test_a_run_writes_both_files(tmp_path, capsys, monkeypatch):
+    parser = argparse.ArgumentParser()
+    tables.add_arguments(parser)
+    seen = []
+
+    def provider(name):
+        def train(scaled, plain, seed):
+            seen.append((name, seed, len(scaled.x_train), len(plain.x_test)))
+            back = scaled.x_test * scaled.preprocessing.inputs.scale + scaled.preprocessing.inputs.offset
+            np.testing.assert_allclose(back, plain.x_test, rtol=1e-4, atol=1e-4)  # the same rows
+            return 0.5 + 0.1 * seed, 7, 0.01
+
+        return train
+
+    for name in PROVIDERS:
+        monkeypatch.setitem(PROVIDERS, name, provider(name))
+    output = tmp_path / "t.csv"
+    tables.run(parser.parse_args(["--data", "wine", "--seeds", "2", "--output", str(output)]))
+    assert seen == [(name, seed, 142, 36) for seed in (0, 1) for name in PROVIDERS]
+    with output.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * len(PROVIDERS)
+    assert rows[0] == {
+        "data": "wine",
+        "measure": "accuracy",
+        "provider": OURS,
+        "seed": "0",
+        "score": "0.500000",
+        "parameters": "7",
+        "seconds": "0.01",
+    }
+    assert (
+        "| wine, accuracy | pn-gpu train | 7 | 0.5500 ± 0.0500 | +0.0000 ± 0.0000 | 0.01 |" in capsys.readouterr().out
+    )
+
+
+def test_the_providers_learn(tmp_path):
+    path = write_table("wine", tmp_path)
+    scaled, plain = (tables.load_table(path, target=TABLES["wine"].target, scale=scale) for scale in ("auto", "none"))
+    for name in (OURS, RIVAL):
+        score, parameters, _ = PROVIDERS[name](scaled, plain, 0)
+        assert score > 0.9
+        assert parameters > 100
+    assert PROVIDERS["scikit-learn MLP, inputs and targets scaled"](scaled, plain, 0) is None
+
+
+def test_differences_are_taken_seed_by_seed():
+    scores = [
+        Score("wine", "accuracy", provider, seed, value, 1, 1.0)
+        for provider, values in ((OURS, (0.9, 0.8, 0.7)), (RIVAL, (0.8, 0.7, 0.6)))
+        for seed, value in enumerate(values)
+    ]
+    report = write_report(scores)
+    assert "| 0.8000 ± 0.0577 | +0.1000 ± 0.0000 |" in report

@@ -1,0 +1,174 @@
+"""The fast method where a call is staged: compiled, transformed, exported; never O(N M) without a word."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import pytest
+import torch
+from torch.func import functional_call, grad, vmap
+
+import pn_gpu as pn
+from pn_gpu.kernels import staging
+from pn_gpu.kernels.mehler.packing import SHORTEST, pack, unpack
+from pn_gpu.nn import ParticleLinear
+from support import mehler as support
+
+SIZE, BATCH = 600, 5
+
+
+@pytest.fixture(autouse=True)
+def _forget_graphs():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.fixture
+def layer():
+    generator = torch.Generator().manual_seed(0)
+    layer = ParticleLinear(SIZE, SIZE, dim=2, method="mehler", rtol=1e-2, generator=generator)
+    layer(torch.zeros(1, SIZE))
+    assert layer.planner.current.approximation is not None
+    return layer
+
+
+@pytest.fixture
+def x():
+    return torch.randn(BATCH, SIZE, generator=torch.Generator().manual_seed(1))
+
+
+def gradients(function, layer, x):
+    z = function(x)
+    return [z, *torch.autograd.grad(z.square().mean(), list(layer.parameters()))]
+
+
+def operators_in(graph):
+    return {
+        str(node.target) for node in graph.graph.nodes if node.op == "call_function" and "pn_gpu" in str(node.target)
+    }
+
+
+def test_a_compiled_layer_is_planned_when_it_runs(layer, x):
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(layer, fullgraph=True, backend=backend)
+    torch.testing.assert_close(compiled(x), layer(x), rtol=0, atol=0)
+    assert operators_in(graphs[0]) == {"pn_gpu.planned_linear.default"}
+    features = layer.planner.current.features
+    with torch.no_grad():
+        for particles in (layer.in_particles, layer.out_particles):
+            particles.positions.mul_(2)
+    layer.planner.reset()
+    torch.testing.assert_close(compiled(x), layer(x), rtol=0, atol=0)
+    assert layer.planner.current.features > features  # the same graph, another plan
+    assert len(graphs) == 1
+
+
+def test_its_gradient_is_that_of_the_eager_layer(layer, x):
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    x.requires_grad_()
+    for a, b in zip(gradients(compiled, layer, x), gradients(layer, layer, x), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_compiled_backward_goes_with_its_forward(layer, x):
+    """Another plan between them changes nothing."""
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    want = gradients(layer, layer, x)[1:]
+    z = compiled(x)
+    layer.planner.rtol = 1e-4
+    layer.planner.reset()
+    compiled(x)
+    got = torch.autograd.grad(z.square().mean(), list(layer.parameters()))
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_residuals_go_with_the_backward_and_wait_only_for_one(layer, x):
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    staging._residuals.clear()
+    with torch.no_grad():
+        compiled(x)
+    assert not staging._residuals
+    z = compiled(x)
+    assert len(staging._residuals) == 1
+    z.sum().backward()
+    assert not staging._residuals
+
+
+def test_copies_plan_for_themselves(layer, x):
+    other = copy.deepcopy(layer)
+    assert other._chooser.number != layer._chooser.number
+    assert staging.chooser_of(other._chooser.number).planner is other.planner
+
+
+def test_a_graph_whose_layer_is_gone_says_so(layer):
+    number = layer._chooser.number
+    del layer._chooser
+    with pytest.raises(RuntimeError, match="is gone"):
+        staging.chooser_of(number)
+
+
+def test_the_public_function_in_a_graph(x):
+    case = ParticleLinear(SIZE, SIZE, dim=2, generator=torch.Generator().manual_seed(0))
+    particles = [p.detach() for p in case._operands()]
+
+    def function(x):
+        return pn.particle_linear(x, *particles, method="mehler", rtol=1e-2)
+
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), function(x), rtol=0, atol=0)
+    exact = pn.particle_linear(x, *particles, method="direct")
+    assert 0 < (compiled(x) - exact).norm() / exact.norm() < 1e-2
+
+
+def test_gradients_of_torch_func_are_planned(layer, x):
+    def loss(parameters):
+        return functional_call(layer, parameters, (x,)).square().mean()
+
+    parameters = {name: p.detach() for name, p in layer.named_parameters()}
+    got = grad(loss)(parameters)
+    want = gradients(layer, layer, x)[1:]
+    for (name, _), b in zip(layer.named_parameters(), want, strict=True):
+        torch.testing.assert_close(got[name], b)
+
+
+def test_vmap_over_inputs_uses_the_plan(layer, x):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        torch.testing.assert_close(vmap(layer)(x), layer(x))
+
+
+def test_what_cannot_be_planned_is_said(x):
+    case = ParticleLinear(SIZE, SIZE, dim=2, generator=torch.Generator().manual_seed(0))
+    stacked = [p.detach().expand(2, -1, -1) for p in case._operands()]
+    with pytest.warns(UserWarning, match=r"all 600 x 600 weights are computed"):
+        vmap(lambda *p: pn.particle_linear(x, *p))(*stacked)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        vmap(lambda *p: pn.particle_linear(x, *p, method="direct"))(*stacked)
+
+
+def test_an_exported_layer_has_its_plan_in_it(layer, x):
+    program = torch.export.export(layer, (x,))
+    assert operators_in(program) == {"pn_gpu.mehler_linear.default"}
+    torch.testing.assert_close(program.module()(x), layer(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("features", "left_out"), [(30, ((), ())), (400, ((3, 7), (11,)))])
+def test_packed_approximations(features, left_out):
+    approximation = support.approximation(3, features, *left_out)
+    packed = pack(approximation)
+    assert packed.shape == (SHORTEST if features == 30 else 2 * SHORTEST,)
+    found = unpack(packed)
+    assert unpack(packed.copy()) is found
+    for name in ("centre", "rotation", "rates", "degrees"):
+        assert (getattr(found.expansion, name) == getattr(approximation.expansion, name)).all()
+    assert found.left_out_in.tolist() == list(left_out[0])
+    assert found.left_out_out.tolist() == list(left_out[1])
