@@ -22,7 +22,7 @@ from pn_gpu.dispatch import (
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.dense import dense_weight as _dense_weight
 from pn_gpu.kernels.potentials import Potential
-from pn_gpu.kernels.room import Array, OperatorGradient, Particles
+from pn_gpu.kernels.room import Array, How, OperatorGradient, Particles
 from pn_gpu.planning.calls import how_to_compute, how_when_staged
 from pn_gpu.planning.plan import METHODS, Plan
 
@@ -44,7 +44,7 @@ def particle_linear(
     v_out: Array,
     bias: Array | None = None,
     potential: str | Potential = "gaussian",
-    method: str | Plan = "auto",
+    method: str | Plan | How = "auto",
     rtol: float = 1e-3,
 ) -> Array:
     """A linear layer whose weights are computed from particles and never stored.
@@ -103,7 +103,7 @@ def particle_linear_vjp(
     v_out: Array,
     bias: Array | None = None,
     potential: str | Potential = "gaussian",
-    method: str | Plan = "auto",
+    method: str | Plan | How = "auto",
     rtol: float = 1e-3,
 ) -> tuple[Array, PullBack]:
     """`particle_linear`, and the function that takes a gradient back through it: a step of training.
@@ -159,7 +159,7 @@ def particle_linear_backward(
     r_out: Array,
     v_out: Array,
     potential: str | Potential = "gaussian",
-    method: str | Plan = "auto",
+    method: str | Plan | How = "auto",
     rtol: float = 1e-3,
     need_dx: bool = True,
     need_particles: bool = True,

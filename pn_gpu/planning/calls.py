@@ -31,7 +31,7 @@ def how_to_compute(
         plain = readable(particles)
         if plain is None or _covers(method, plain):
             return method.how(pairwise)
-        method, rtol = method.requested, method.rtol  # the particles are no longer those it was made for
+        rtol, method = method.rtol, method.requested  # the particles are no longer those it was made for
     check_method(method, rtol)
     if method == "direct" or (method == "auto" and is_never_fast(particles, pairwise)):
         return Direct(pairwise)

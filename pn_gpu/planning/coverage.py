@@ -107,9 +107,9 @@ class _Constants:
     last: Array
     ones: Array  # [n]
     dipole_ones: Array  # [d]
-    rows: tuple[Array, Array]  # of the watched particles
+    rows: list[Array]  # of the watched particles
     watched: list[Array]  # their r_in, v_in, r_out and v_out
-    kept: tuple[Array | None, Array | None]  # 0 for particles that are left out, 1 for others
+    kept: list[Array | None]  # 0 for particles that are left out, 1 for others
 
 
 class Coverage:
@@ -205,9 +205,9 @@ class Coverage:
             last=constant(np.array(TABLE - 1.0)),
             ones=constant(np.ones(like.shape[1])),
             dipole_ones=constant(np.ones(particles.v_in.shape[1])),
-            rows=tuple(xp.asarray(rows, device=device) for rows in self._rows),
+            rows=[xp.asarray(rows, device=device) for rows in self._rows],
             watched=[constant(a) for a in self._watched],
-            kept=tuple(kept(r.shape[0], n) for r, n in zip(particles[::2], self._left_out, strict=True)),
+            kept=[kept(r.shape[0], left) for r, left in zip(particles[::2], self._left_out, strict=True)],
         )
         return self._known[key]
 
