@@ -111,10 +111,10 @@ class MethodPlanner:
             self._wait = max(self._wait, self.interval * SHORTEST_PATIENCE)
             now, self._wait = self._wait, min(2 * self._wait, self.interval * LONGEST_PATIENCE)
             return now
-        # Checks are to take a small part of the time, as far as costs are known.
+        # Checks are to take a small part of the time.
         values = sum(plan.sizes[:2]) * plan.features
         seconds = CHECK_SECONDS + values * CHECK_SECONDS_PER_VALUE
-        rarely = math.ceil(seconds / (CHECK_SHARE * plan.seconds)) if self.method == "auto" and plan.seconds else 1
+        rarely = math.ceil(seconds / (CHECK_SHARE * plan.seconds)) if plan.seconds else 1
         now, self._wait = max(self._wait, min(rarely, LONGEST_INTERVAL)), min(2 * self._wait, self.interval)
         return now
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import pn_gpu as pn
 from pn_gpu.kernels.room import Particles
+from pn_gpu.planning import planner as planner_module
 from pn_gpu.planning import recent
 from pn_gpu.planning.coverage import Coverage, Profile
 from pn_gpu.planning.remainder import Nodes, remainder
@@ -177,7 +178,8 @@ def test_other_libraries_see_the_same(library: str) -> None:
     assert not plan.covers(Particles(*(xp.asarray(a) for a in replaced(particles, np.random.default_rng(0)))))
 
 
-def test_the_plan_of_moved_particles_takes_its_profile_along() -> None:
+def test_the_plan_of_moved_particles_takes_its_profile_along(monkeypatch) -> None:
+    monkeypatch.setattr(planner_module, "CHECK_SHARE", 1e6)
     particles = Particles(*make_case("normal", 2, n_in=400, n_out=400).particles)
     planner = pn.MethodPlanner("mehler", RTOL, interval=1)
     first = planner.plan(4, *particles)

@@ -6,7 +6,22 @@ import numpy as np
 import pytest
 
 import pn_gpu as pn
+from pn_gpu.planning import planner as planner_module
 from support.clouds import BALANCED, FAVOUR_MEHLER, make_case
+
+
+@pytest.fixture(autouse=True)
+def cheap_checks(monkeypatch):
+    """So that checks come at every interval of these small layers."""
+    monkeypatch.setattr(planner_module, "CHECK_SHARE", 1e6)
+
+
+def test_checks_that_take_long_come_rarely(monkeypatch) -> None:
+    monkeypatch.setattr(planner_module, "CHECK_SHARE", 0.05)
+    case = make_case("normal", 2)
+    planner = pn.MethodPlanner("mehler", interval=8)
+    plans = [planner.plan(4, *case.particles) for _ in range(60)]
+    assert plans[0] is plans[-1]
 
 
 def test_between_checks_the_plan_is_the_same_object() -> None:
