@@ -17,6 +17,7 @@ BENCHMARKS = {
     "train_wide": "wide networks trained to the end beside a dense MLP: time, accuracy, memory",
     "tables": "small tables: the defaults of pn-gpu train beside scikit-learn's perceptron",
     "initialisation": "initial loss and accuracy after a few epochs, by topology and start",
+    "busy": "a wide layer beside busy processes: the times of its quiet ones",
     "table1": "the paper's Table 1: accuracy by topology, dimension and recipe",
     "equal_parameters": "accuracy of particle networks and of other ways to save parameters, at equal numbers",
     "ratings": "rating prediction on MovieLens-100K: an autoencoder of particles beside its dense twin",

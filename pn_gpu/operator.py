@@ -22,7 +22,7 @@ from pn_gpu.dispatch import (
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.dense import dense_weight as _dense_weight
 from pn_gpu.kernels.potentials import Potential
-from pn_gpu.kernels.room import Array, OperatorGradient, Particles
+from pn_gpu.kernels.room import Array, How, OperatorGradient, Particles
 from pn_gpu.planning.calls import how_to_compute, how_when_staged
 from pn_gpu.planning.plan import METHODS, Plan
 
@@ -44,7 +44,7 @@ def particle_linear(
     v_out: Array,
     bias: Array | None = None,
     potential: str | Potential = "gaussian",
-    method: str | Plan = "auto",
+    method: str | Plan | How = "auto",
     rtol: float = 1e-3,
 ) -> Array:
     """A linear layer whose weights are computed from particles and never stored.
@@ -66,11 +66,14 @@ def particle_linear(
         "direct" computes every weight, exact to the dtype; on the CPU a Gaussian below the root of the smallest
         normal number (1e-19 in float32) is 0. "mehler" approximates W to ``rtol`` in O(N + M), for the Gaussian
         only; where that takes more work than W has weights it falls back to direct. "auto" takes
-        "mehler" where it is predicted to be at least 1.5 times as fast. A plan made by `plan` or a
-        `MethodPlanner` is used as it is and spares the time of planning.
+        "mehler" where it is predicted to be at least 1.5 times as fast, planning included: calls with layers of one
+        shape share their plans, and are direct until they have earned the search. A plan made by `plan` or a
+        `MethodPlanner` spares the time of planning; it is used as long as it holds for the particles (`Plan.covers`),
+        then the call plans as the plan was asked for.
     rtol : float, default 1e-3
         Tolerance of |dW|_F / |W|_F of an approximate method, 0 <= rtol <= 1; 0 means direct. So |dz| is about
-        rtol |z|, and likewise dx; gradients of dipoles may err twice, those of positions 2.5 to 6 times as much.
+        rtol |z|, and likewise dx; gradients of dipoles may err twice, those of positions 2.5 to 6 times as much. In
+        use of a plan for particles on the move it may be twice that, and more where z cancels (see `Plan`).
 
     Returns
     -------
@@ -100,7 +103,7 @@ def particle_linear_vjp(
     v_out: Array,
     bias: Array | None = None,
     potential: str | Potential = "gaussian",
-    method: str | Plan = "auto",
+    method: str | Plan | How = "auto",
     rtol: float = 1e-3,
 ) -> tuple[Array, PullBack]:
     """`particle_linear`, and the function that takes a gradient back through it: a step of training.
@@ -156,7 +159,7 @@ def particle_linear_backward(
     r_out: Array,
     v_out: Array,
     potential: str | Potential = "gaussian",
-    method: str | Plan = "auto",
+    method: str | Plan | How = "auto",
     rtol: float = 1e-3,
     need_dx: bool = True,
     need_particles: bool = True,
@@ -195,7 +198,7 @@ def particle_linear_backward(
     check_shape("x", x, (*x.shape[:-1], r_in.shape[0]), "[..., N]")
     check_shape("dz", dz, (*x.shape[:-1], r_out.shape[0]), "[..., M]")
     matrix = _as_matrix(x)
-    how = how_to_compute(method, rtol, potential, matrix, particles)
+    how = how_to_compute(method, rtol, potential, matrix, particles, is_backward=True)
     gradient = room_of(x, how).backward(_as_matrix(dz), matrix, particles, how, need_dx, need_particles)
     return _with_shape(gradient, x.shape)
 
