@@ -8,6 +8,7 @@ from pn_gpu.dispatch import is_tensor, is_traced, outside_transforms, readable
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.room import Array, Direct, How, Mehler, Particles
+from pn_gpu.kernels.sets import select_set
 from pn_gpu.kernels.staging import Planned, add_chooser
 from pn_gpu.planning.decision import FEWEST_WEIGHTS
 from pn_gpu.planning.plan import Plan, check_method
@@ -34,6 +35,20 @@ def _planned(batch: int, particles: Particles, potential: Potential, method: str
     with outside_transforms():
         approximation = single_call_plan(*particles, batch, potential, method, rtol).approximation
     return Direct(potential) if approximation is None else Mehler(approximation)
+
+
+def how_of_each(
+    method: str | Plan, rtol: float, potential: str | Potential, x: Array, particles: Particles
+) -> tuple[How, ...]:
+    """How to compute each of the sets of x [S, B, N]."""
+    if isinstance(method, Plan):
+        raise ValueError("method: got a Plan, want a name: a plan is made for one set of particles, here are several")
+    check_method(method, rtol)
+    pairwise, num_sets = potentials.get(potential), x.shape[0]
+    if method == "direct" or (method == "auto" and is_never_fast(particles, pairwise)):
+        return (Direct(pairwise),) * num_sets
+    sets = [select_set(particles, s) for s in range(num_sets)]
+    return tuple(how_to_compute(method, rtol, potential, x[s, ...], nodes) for s, nodes in enumerate(sets))
 
 
 class _SingleCall:
@@ -74,4 +89,4 @@ def computed_whole(how: Direct, particles: Particles) -> Direct:
 
 def is_never_fast(particles: Particles, potential: Potential) -> bool:
     """Whether "auto" means direct, found in a microsecond."""
-    return particles.r_in.shape[0] * particles.r_out.shape[0] <= FEWEST_WEIGHTS or potential.name != "gaussian"
+    return particles.r_in.shape[-2] * particles.r_out.shape[-2] <= FEWEST_WEIGHTS or potential.name != "gaussian"
