@@ -35,7 +35,9 @@ class SetsRoom:
         sets = [select_set(particles, s) for s in range(len(how))]
 
         def one(s: int) -> tuple[Array, Residuals]:
-            return self._room_of(how[s]).forward(x[s, ...], sets[s], None if bias is None else bias[s, ...], how[s], keep)
+            return self._room_of(how[s]).forward(
+                x[s, ...], sets[s], None if bias is None else bias[s, ...], how[s], keep
+            )
 
         results = self._map(one, x, particles)
         shape = (*x.shape[:-1], particles.r_out.shape[1])

@@ -147,14 +147,14 @@ def check_arrays(**arrays: Array) -> None:
         raise TypeError(f"{first}: got dtype {reference.dtype}, want float32 or float64 on the CPU")
 
 
-def check_particles(particles: Particles) -> None:
-    """Raise a ValueError unless the particles are [N, n], [N, d], [M, n] and [M, d], after the same sets if any."""
+def check_particles(particles: Particles, sets_allowed: bool = False) -> None:
+    """Raise a ValueError unless the particles are [N, n], [N, d], [M, n] and [M, d], where allowed after sets."""
     r_in, v_in, r_out, v_out = particles
     for name, a in zip(Particles._fields, particles, strict=True):
-        if a.ndim < 2 or a.shape[-1] < 1:
+        if a.ndim < 2 or (a.ndim > 2 and not sets_allowed) or a.shape[-1] < 1:
+            or_more = ", or more with those of the sets before them" if sets_allowed else ""
             raise ValueError(
-                f"{name}: got shape {tuple(a.shape)}, want two dimensions [particles, components >= 1], "
-                "or more with those of the sets before them"
+                f"{name}: got shape {tuple(a.shape)}, want two dimensions [particles, components >= 1]{or_more}"
             )
     sets = tuple(r_in.shape[:-2])
     check_shape("v_in", v_in, (*sets, r_in.shape[-2], v_in.shape[-1]), "[N, d] with the N and the sets of r_in")

@@ -8,6 +8,7 @@ standard) and returns arrays of the same library on the same device.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from array_api_compat import array_namespace
@@ -94,8 +95,7 @@ def particle_linear(
     particles = Particles(r_in, v_in, r_out, v_out)
     _check_forward(x, particles, bias)
     matrix, nodes, bias = _without_leading(x, particles, bias)
-    staged = how_when_staged if r_in.ndim == 2 else how_of_each
-    how = staged(method, rtol, potential, matrix, nodes)
+    how = _how(how_when_staged, method, rtol, potential, matrix, nodes)
     z, _ = room_of(x, how).forward(matrix, nodes, bias, how)
     return _reshape(z, (*x.shape[:-1], r_out.shape[-2]))
 
@@ -143,7 +143,7 @@ def particle_linear_vjp(
     particles = Particles(r_in, v_in, r_out, v_out)
     _check_forward(x, particles, bias)
     matrix, nodes, bias = _without_leading(x, particles, bias)
-    how = _how(method, rtol, potential, matrix, nodes)
+    how = _how(how_to_compute, method, rtol, potential, matrix, nodes)
     room = room_of(x, how)
     z, residuals = room.forward(matrix, nodes, bias, how, keep=True)
 
@@ -200,11 +200,11 @@ def particle_linear_backward(
     """
     particles = Particles(r_in, v_in, r_out, v_out)
     check_arrays(dz=dz, x=x, **particles._asdict())
-    check_particles(particles)
+    check_particles(particles, sets_allowed=True)
     _check_inputs(x, particles)
     check_shape("dz", dz, (*x.shape[:-1], r_out.shape[-2]), "[..., M]")
     matrix, nodes, _ = _without_leading(x, particles, None)
-    how = _how(method, rtol, potential, matrix, nodes)
+    how = _how(how_to_compute, method, rtol, potential, matrix, nodes)
     dz_matrix = _as_matrix(dz, r_in.ndim - 2)
     gradient = room_of(x, how).backward(dz_matrix, matrix, nodes, how, need_dx, need_particles)
     return _with_shapes(gradient, x, particles)
@@ -232,7 +232,7 @@ def dense_weight(
     """
     particles = Particles(r_in, v_in, r_out, v_out)
     check_arrays(**particles._asdict())
-    check_particles(particles)
+    check_particles(particles, sets_allowed=True)
     pairwise = potentials.get(potential)
     if r_in.ndim == 2:
         return _dense_weight(particles, pairwise)
@@ -245,7 +245,7 @@ def dense_weight(
 
 def _check_forward(x: Array, particles: Particles, bias: Array | None) -> None:
     check_arrays(x=x, **particles._asdict(), bias=bias)
-    check_particles(particles)
+    check_particles(particles, sets_allowed=True)
     _check_inputs(x, particles)
     if bias is not None:
         check_shape("bias", bias, tuple(particles.r_out.shape[:-1]), "[M] after the sets of r_in, if any")
@@ -262,14 +262,12 @@ def _check_inputs(x: Array, particles: Particles) -> None:
     check_shape("x", x, (*x.shape[:-1], num_in), "[..., N]")
 
 
-def _how(method: str | Plan, rtol: float, potential: str | Potential, x: Array, particles: Particles) -> Any:
-    how = how_to_compute if particles.r_in.ndim == 2 else how_of_each
-    return how(method, rtol, potential, x, particles)
+def _how(of_one: Callable[..., Any], *call: Any) -> Any:
+    """How to compute the call (method, rtol, potential, x, particles): by ``of_one``, for every set if there are."""
+    return of_one(*call) if call[-1].r_in.ndim == 2 else how_of_each(of_one, *call)
 
 
-def _without_leading(
-    x: Array, particles: Particles, bias: Array | None
-) -> tuple[Array, Particles, Array | None]:
+def _without_leading(x: Array, particles: Particles, bias: Array | None) -> tuple[Array, Particles, Array | None]:
     """x as [B, N]; or with sets, of any number of dimensions, all arrays with one dimension of sets."""
     num_sets = particles.r_in.ndim - 2
     x = _as_matrix(x, num_sets)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 from pn_gpu.dispatch import is_tensor, is_traced, outside_transforms, readable
 from pn_gpu.kernels import potentials
@@ -38,9 +39,14 @@ def _planned(batch: int, particles: Particles, potential: Potential, method: str
 
 
 def how_of_each(
-    method: str | Plan, rtol: float, potential: str | Potential, x: Array, particles: Particles
-) -> tuple[How, ...]:
-    """How to compute each of the sets of x [S, B, N]."""
+    how_of_one: Callable[..., How | Planned],
+    method: str | Plan,
+    rtol: float,
+    potential: str | Potential,
+    x: Array,
+    particles: Particles,
+) -> tuple[How | Planned, ...]:
+    """How to compute each of the sets of x [S, B, N], by `how_to_compute` or `how_when_staged`."""
     if isinstance(method, Plan):
         raise ValueError("method: got a Plan, want a name: a plan is made for one set of particles, here are several")
     check_method(method, rtol)
@@ -48,7 +54,7 @@ def how_of_each(
     if method == "direct" or (method == "auto" and is_never_fast(particles, pairwise)):
         return (Direct(pairwise),) * num_sets
     sets = [select_set(particles, s) for s in range(num_sets)]
-    return tuple(how_to_compute(method, rtol, potential, x[s, ...], nodes) for s, nodes in enumerate(sets))
+    return tuple(how_of_one(method, rtol, potential, x[s, ...], nodes) for s, nodes in enumerate(sets))
 
 
 class _SingleCall:
