@@ -9,6 +9,7 @@ import sys
 # A benchmark is a module of this package with add_arguments(parser) and run(options).
 BENCHMARKS = {
     "operator": "forward and backward beside the products with a stored W",
+    "batched": "layers of one shape in one call beside a call for each",
     "step": "a training step beside plain torch, KeOps and nn.Linear",
     "memory": "peak memory: of the operator, and with --widths of networks against the formula",
     "mnist": "time of an epoch beside torch, and test accuracy",

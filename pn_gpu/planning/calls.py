@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 from pn_gpu.dispatch import is_tensor, is_traced, outside_transforms, readable
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.room import Array, Direct, How, Particles
+from pn_gpu.kernels.sets import select_set
 from pn_gpu.kernels.staging import Planned, add_chooser
 from pn_gpu.planning.decision import FEWEST_WEIGHTS
 from pn_gpu.planning.plan import Plan, check_method
@@ -53,6 +55,25 @@ def _planned(
         return recent_plan(particles, batch, potential, method, rtol, is_backward).how(potential)
 
 
+def how_of_each(
+    how_of_one: Callable[..., How | Planned],
+    method: str | Plan,
+    rtol: float,
+    potential: str | Potential,
+    x: Array,
+    particles: Particles,
+) -> tuple[How | Planned, ...]:
+    """How to compute each of the sets of x [S, B, N], by `how_to_compute` or `how_when_staged`."""
+    if isinstance(method, Plan):
+        raise ValueError("method: got a Plan, want a name: a plan is made for one set of particles, here are several")
+    check_method(method, rtol)
+    pairwise, num_sets = potentials.get(potential), x.shape[0]
+    if method == "direct" or (method == "auto" and is_never_fast(particles, pairwise)):
+        return (Direct(pairwise),) * num_sets
+    sets = [select_set(particles, s) for s in range(num_sets)]
+    return tuple(how_of_one(method, rtol, potential, x[s, ...], nodes) for s, nodes in enumerate(sets))
+
+
 class _SingleCall:
     """Plans calls of graphs that bring no plan."""
 
@@ -91,4 +112,4 @@ def computed_whole(how: Direct, particles: Particles) -> Direct:
 
 def is_never_fast(particles: Particles, potential: Potential) -> bool:
     """Whether "auto" means direct, found in a microsecond."""
-    return particles.r_in.shape[0] * particles.r_out.shape[0] <= FEWEST_WEIGHTS or potential.name != "gaussian"
+    return particles.r_in.shape[-2] * particles.r_out.shape[-2] <= FEWEST_WEIGHTS or potential.name != "gaussian"
