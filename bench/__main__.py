@@ -11,6 +11,7 @@ BENCHMARKS = {
     "operator": "forward and backward beside the products with a stored W",
     "batched": "layers of one shape in one call beside a call for each",
     "step": "a training step beside plain torch, KeOps and nn.Linear",
+    "derivatives": "products with a Hessian and forward mode beside plain torch and KeOps",
     "memory": "peak memory: of the operator, and with --widths of networks against the formula",
     "mnist": "time of an epoch beside torch, and test accuracy",
     "wide": "wide layers by the Mehler method beside dense products",
