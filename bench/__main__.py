@@ -9,6 +9,7 @@ import sys
 # A benchmark is a module of this package with add_arguments(parser) and run(options).
 BENCHMARKS = {
     "operator": "forward and backward beside the products with a stored W",
+    "batched": "layers of one shape in one call beside a call for each",
     "step": "a training step beside plain torch, KeOps and nn.Linear",
     "derivatives": "products with a Hessian and forward mode beside plain torch and KeOps",
     "memory": "peak memory: of the operator, and with --widths of networks against the formula",
@@ -18,6 +19,7 @@ BENCHMARKS = {
     "train_wide": "wide networks trained to the end beside a dense MLP: time, accuracy, memory",
     "tables": "small tables: the defaults of pn-gpu train beside scikit-learn's perceptron",
     "initialisation": "initial loss and accuracy after a few epochs, by topology and start",
+    "busy": "a wide layer beside busy processes: the times of its quiet ones",
     "table1": "the paper's Table 1: accuracy by topology, dimension and recipe",
     "equal_parameters": "accuracy of particle networks and of other ways to save parameters, at equal numbers",
     "ratings": "rating prediction on MovieLens-100K: an autoencoder of particles beside its dense twin",

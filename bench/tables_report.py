@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.tables_providers import RIVAL, Score
+from bench.tables_providers import OURS, RIVAL, Score
 from pn_gpu.files import replacing
 
 HEADER = """\
@@ -26,6 +26,8 @@ mean and its standard error. The fifth column is the mean difference to scikit-l
 inputs, seed by seed, with the standard error of that mean.
 
 {table}
+Below scikit-learn's by more than that error: {behind}.
+
 scikit-learn {sklearn}, Python {python}, one process on {machine}. Its regressor does not scale targets by itself; the
 last line of a regression has both scaled.
 """
@@ -49,6 +51,7 @@ def write_report(scores: list[Score]) -> str:
     return EXPLANATION.format(
         seeds=len({score.seed for score in scores}),
         table=table,
+        behind=_behind(scores),
         sklearn=metadata.version("scikit-learn"),
         python=platform.python_version(),
         machine=platform.machine(),
@@ -69,6 +72,23 @@ def _lines(scores: list[Score]) -> list[str]:
                 f" {beside} | {np.median([score.seconds for score in mine]):.2f} |\n"
             )
     return lines
+
+
+def _behind(scores: list[Score]) -> str:
+    """Where a network of ours, as it comes, does worse than the rival by more than a standard error."""
+    places = []
+    for data in dict.fromkeys(score.data for score in scores):
+        by_provider = {
+            name: np.array([score.score for score in scores if (score.data, score.provider) == (data, name)])
+            for name in (*OURS, RIVAL)
+        }
+        for name in OURS:
+            if len(by_provider[name]) < 2 or len(by_provider[name]) != len(by_provider[RIVAL]):
+                continue
+            difference = by_provider[name] - by_provider[RIVAL]
+            if difference.mean() < -difference.std(ddof=1) / np.sqrt(len(difference)):
+                places.append(f"{name} on {data}")
+    return "; ".join(places) or "nothing"
 
 
 def _mean_and_error(values: np.ndarray, signed: bool = False) -> str:

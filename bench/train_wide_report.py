@@ -95,7 +95,7 @@ def draw(rows: Sequence[EpochRow], path: Path) -> None:
     if not rows:
         print("train_wide: nothing was trained yet")
         return
-    figure = new_figure(10, 4.2)
+    figure = new_figure(10, 5)
     if figure is None:
         return
     left, right = figure.subplots(1, 2)
@@ -105,19 +105,16 @@ def draw(rows: Sequence[EpochRow], path: Path) -> None:
             if not own:
                 continue
             colour = COLOURS.get(own[0].width, "#555555")
-            label = f"{own[0].width} {network}, {own[0].parameters:,} parameters"
+            dims = f", n = {own[0].n}, d = {own[0].d}" if network == "particles" else ""
+            label = f"{own[0].width} {network}{dims}: {own[0].parameters:,} parameters"
             accuracy = [100 * row.test_accuracy for row in own]
             left.plot([row.seconds for row in own], accuracy, style, marker=".", color=colour, label=label)
             if network == "particles":
-                label = f"{own[0].width}, n = {own[0].n}, d = {own[0].d}"
-                right.plot(
-                    [row.epoch for row in own], [row.ratio for row in own], marker=".", color=colour, label=label
-                )
+                right.plot([row.epoch for row in own], [row.ratio for row in own], marker=".", color=colour)
     left.set(xscale="log", xlabel="seconds of training", ylabel="test accuracy, %", ylim=(90, 99), title="784-H-H-10")
-    left.legend(fontsize=7, loc="lower right")
     right.axhline(1, color="#999999", lw=0.8)
     right.set(yscale="log", xlabel="epoch", ylabel="dense step / particle step", title="time of a step, by turns")
-    right.legend(fontsize=7)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=7)
     for axes in (left, right):
         axes.grid(alpha=0.25, which="both", lw=0.5)
     save_picture(figure, path)

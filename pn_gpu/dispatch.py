@@ -13,6 +13,7 @@ import numpy as np
 
 from pn_gpu.kernels.foreign import standard_room
 from pn_gpu.kernels.room import Array, Direct, How, Particles, Room
+from pn_gpu.kernels.sets import SetsRoom
 from pn_gpu.kernels.staging import Planned
 
 
@@ -67,18 +68,37 @@ def _value(tensor: Array, torch: Any) -> Array:
     return tensor
 
 
-def room_of(x: Array, how: How | Planned) -> Room:
-    """The kernels that compute a call ``how`` it is wanted, for arrays of the library and device of ``x``."""
+def room_of(x: Array, how: How | Planned | tuple[How, ...]) -> Room:
+    """The kernels that compute a call ``how`` it is wanted, for arrays of the library and device of ``x``.
+
+    For a tuple they take stacked sets, one for each entry.
+    """
     if is_tensor(x):
         from pn_gpu.kernels import torch as room  # a statement that torch.compile can trace
 
         return room
+    if isinstance(how, tuple):
+        return _sets_room(_library_of(x))
     is_direct = isinstance(how, Direct)
     if isinstance(x, np.ndarray):
         return _module("numpy" if is_direct else "mehler")
     if compat.is_cupy_array(x):
         return _module("cuda" if is_direct else "mehler")
     return _foreign_room("numpy" if is_direct else "mehler")
+
+
+def _library_of(x: Array) -> str:
+    if isinstance(x, np.ndarray):
+        return "numpy"
+    return "cupy" if compat.is_cupy_array(x) else "foreign"
+
+
+@cache
+def _sets_room(library: str) -> Room:
+    if library == "cupy":
+        return SetsRoom(lambda how: _module("cuda" if isinstance(how, Direct) else "mehler"), on_host=False)
+    room = SetsRoom(lambda how: _module("numpy" if isinstance(how, Direct) else "mehler"), on_host=True)
+    return room if library == "numpy" else standard_room(room)
 
 
 @cache
@@ -127,15 +147,20 @@ def check_arrays(**arrays: Array) -> None:
         raise TypeError(f"{first}: got dtype {reference.dtype}, want float32 or float64 on the CPU")
 
 
-def check_particles(particles: Particles) -> None:
-    """Raise a ValueError unless the particles are [N, n], [N, d], [M, n] and [M, d]."""
+def check_particles(particles: Particles, sets_allowed: bool = False) -> None:
+    """Raise a ValueError unless the particles are [N, n], [N, d], [M, n] and [M, d], where allowed after sets."""
     r_in, v_in, r_out, v_out = particles
     for name, a in zip(Particles._fields, particles, strict=True):
-        if a.ndim != 2 or a.shape[1] < 1:
-            raise ValueError(f"{name}: got shape {tuple(a.shape)}, want two dimensions [particles, components >= 1]")
-    check_shape("v_in", v_in, (r_in.shape[0], v_in.shape[1]), "[N, d] with the N of r_in")
-    check_shape("r_out", r_out, (r_out.shape[0], r_in.shape[1]), "[M, n] with the n of r_in")
-    check_shape("v_out", v_out, (r_out.shape[0], v_in.shape[1]), "[M, d] with the M of r_out and the d of v_in")
+        if a.ndim < 2 or (a.ndim > 2 and not sets_allowed) or a.shape[-1] < 1:
+            or_more = ", or more with those of the sets before them" if sets_allowed else ""
+            raise ValueError(
+                f"{name}: got shape {tuple(a.shape)}, want two dimensions [particles, components >= 1]{or_more}"
+            )
+    sets = tuple(r_in.shape[:-2])
+    check_shape("v_in", v_in, (*sets, r_in.shape[-2], v_in.shape[-1]), "[N, d] with the N and the sets of r_in")
+    check_shape("r_out", r_out, (*sets, r_out.shape[-2], r_in.shape[-1]), "[M, n] with the n and the sets of r_in")
+    want = (*sets, r_out.shape[-2], v_in.shape[-1])
+    check_shape("v_out", v_out, want, "[M, d] with the M of r_out, the d of v_in and the sets of r_in")
 
 
 def check_shape(name: str, a: Array, want: tuple[int, ...], meaning: str) -> None:

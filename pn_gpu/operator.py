@@ -8,7 +8,9 @@ standard) and returns arrays of the same library on the same device.
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
 
 from array_api_compat import array_namespace
 
@@ -22,8 +24,9 @@ from pn_gpu.dispatch import (
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.dense import dense_weight as _dense_weight
 from pn_gpu.kernels.potentials import Potential
-from pn_gpu.kernels.room import Array, OperatorGradient, Particles
-from pn_gpu.planning.calls import how_to_compute, how_when_staged
+from pn_gpu.kernels.room import Array, How, OperatorGradient, Particles
+from pn_gpu.kernels.sets import select_set
+from pn_gpu.planning.calls import how_of_each, how_to_compute, how_when_staged
 from pn_gpu.planning.plan import METHODS, Plan
 
 __all__ = ["METHODS", "PullBack", "dense_weight", "particle_linear", "particle_linear_backward", "particle_linear_vjp"]
@@ -44,7 +47,7 @@ def particle_linear(
     v_out: Array,
     bias: Array | None = None,
     potential: str | Potential = "gaussian",
-    method: str | Plan = "auto",
+    method: str | Plan | How = "auto",
     rtol: float = 1e-3,
 ) -> Array:
     """A linear layer whose weights are computed from particles and never stored.
@@ -55,10 +58,16 @@ def particle_linear(
     ----------
     x : array, [..., N]
         Inputs, of a floating dtype. NaN and inf pass through to z as they do in a dense product.
+        With batched node sets [S..., ..., N].
     r_in, v_in : array, [N, n] and [N, d]
         Positions and dipoles of the input particles.
     r_out, v_out : array, [M, n] and [M, d]
         Positions and dipoles of the output particles.
+
+        All four may have the same leading dimensions S... (heads, experts, an ensemble), and then x and the bias have
+        them first, too: that many layers in one call, each with its own inputs. Inputs that all share are broadcast
+        by the caller. On the CPU small sets are shared out to the threads; on a GPU every set is launches of its own.
+        A `Plan` belongs to one set; "auto" and "mehler" plan every set.
     bias : array, [M], optional
     potential : str or Potential, default "gaussian"
         The pairwise function k(s).
@@ -66,11 +75,14 @@ def particle_linear(
         "direct" computes every weight, exact to the dtype; on the CPU a Gaussian below the root of the smallest
         normal number (1e-19 in float32) is 0. "mehler" approximates W to ``rtol`` in O(N + M), for the Gaussian
         only; where that takes more work than W has weights it falls back to direct. "auto" takes
-        "mehler" where it is predicted to be at least 1.5 times as fast. A plan made by `plan` or a
-        `MethodPlanner` is used as it is and spares the time of planning.
+        "mehler" where it is predicted to be at least 1.5 times as fast, planning included: calls with layers of one
+        shape share their plans, and are direct until they have earned the search. A plan made by `plan` or a
+        `MethodPlanner` spares the time of planning; it is used as long as it holds for the particles (`Plan.covers`),
+        then the call plans as the plan was asked for.
     rtol : float, default 1e-3
         Tolerance of |dW|_F / |W|_F of an approximate method, 0 <= rtol <= 1; 0 means direct. So |dz| is about
-        rtol |z|, and likewise dx; gradients of dipoles may err twice, those of positions 2.5 to 6 times as much.
+        rtol |z|, and likewise dx; gradients of dipoles may err twice, those of positions 2.5 to 6 times as much. In
+        use of a plan for particles on the move it may be twice that, and more where z cancels (see `Plan`).
 
     Returns
     -------
@@ -86,10 +98,10 @@ def particle_linear(
     """
     particles = Particles(r_in, v_in, r_out, v_out)
     _check_forward(x, particles, bias)
-    matrix = _as_matrix(x)
-    how = how_when_staged(method, rtol, potential, matrix, particles)
-    z, _ = room_of(x, how).forward(matrix, particles, bias, how)
-    return _reshape(z, (*x.shape[:-1], r_out.shape[0]))
+    matrix, nodes, bias = _without_leading(x, particles, bias)
+    how = _how(how_when_staged, method, rtol, potential, matrix, nodes)
+    z, _ = room_of(x, how).forward(matrix, nodes, bias, how)
+    return _reshape(z, (*x.shape[:-1], r_out.shape[-2]))
 
 
 def particle_linear_vjp(
@@ -100,7 +112,7 @@ def particle_linear_vjp(
     v_out: Array,
     bias: Array | None = None,
     potential: str | Potential = "gaussian",
-    method: str | Plan = "auto",
+    method: str | Plan | How = "auto",
     rtol: float = 1e-3,
 ) -> tuple[Array, PullBack]:
     """`particle_linear`, and the function that takes a gradient back through it: a step of training.
@@ -134,18 +146,19 @@ def particle_linear_vjp(
     """
     particles = Particles(r_in, v_in, r_out, v_out)
     _check_forward(x, particles, bias)
-    matrix = _as_matrix(x)
-    how = how_to_compute(method, rtol, potential, matrix, particles)
+    matrix, nodes, bias = _without_leading(x, particles, bias)
+    how = _how(how_to_compute, method, rtol, potential, matrix, nodes)
     room = room_of(x, how)
-    z, residuals = room.forward(matrix, particles, bias, how, keep=True)
+    z, residuals = room.forward(matrix, nodes, bias, how, keep=True)
 
     def pull_back(dz: Array, need_dx: bool = True, need_particles: bool = True) -> OperatorGradient:
         check_arrays(dz=dz, x=x)
-        check_shape("dz", dz, (*x.shape[:-1], r_out.shape[0]), "[..., M]")
-        gradient = room.backward(_as_matrix(dz), matrix, particles, how, need_dx, need_particles, residuals)
-        return _with_shape(gradient, x.shape)
+        check_shape("dz", dz, (*x.shape[:-1], r_out.shape[-2]), "[..., M]")
+        dz_matrix = _as_matrix(dz, r_in.ndim - 2)
+        gradient = room.backward(dz_matrix, matrix, nodes, how, need_dx, need_particles, residuals)
+        return _with_shapes(gradient, x, particles)
 
-    return _reshape(z, (*x.shape[:-1], r_out.shape[0])), pull_back
+    return _reshape(z, (*x.shape[:-1], r_out.shape[-2])), pull_back
 
 
 def particle_linear_backward(
@@ -156,7 +169,7 @@ def particle_linear_backward(
     r_out: Array,
     v_out: Array,
     potential: str | Potential = "gaussian",
-    method: str | Plan = "auto",
+    method: str | Plan | How = "auto",
     rtol: float = 1e-3,
     need_dx: bool = True,
     need_particles: bool = True,
@@ -191,13 +204,14 @@ def particle_linear_backward(
     """
     particles = Particles(r_in, v_in, r_out, v_out)
     check_arrays(dz=dz, x=x, **particles._asdict())
-    check_particles(particles)
-    check_shape("x", x, (*x.shape[:-1], r_in.shape[0]), "[..., N]")
-    check_shape("dz", dz, (*x.shape[:-1], r_out.shape[0]), "[..., M]")
-    matrix = _as_matrix(x)
-    how = how_to_compute(method, rtol, potential, matrix, particles)
-    gradient = room_of(x, how).backward(_as_matrix(dz), matrix, particles, how, need_dx, need_particles)
-    return _with_shape(gradient, x.shape)
+    check_particles(particles, sets_allowed=True)
+    _check_inputs(x, particles)
+    check_shape("dz", dz, (*x.shape[:-1], r_out.shape[-2]), "[..., M]")
+    matrix, nodes, _ = _without_leading(x, particles, None)
+    how = _how(partial(how_to_compute, is_backward=True), method, rtol, potential, matrix, nodes)
+    dz_matrix = _as_matrix(dz, r_in.ndim - 2)
+    gradient = room_of(x, how).backward(dz_matrix, matrix, nodes, how, need_dx, need_particles)
+    return _with_shapes(gradient, x, particles)
 
 
 def dense_weight(
@@ -222,26 +236,67 @@ def dense_weight(
     """
     particles = Particles(r_in, v_in, r_out, v_out)
     check_arrays(**particles._asdict())
-    check_particles(particles)
-    return _dense_weight(particles, potentials.get(potential))
+    check_particles(particles, sets_allowed=True)
+    pairwise = potentials.get(potential)
+    if r_in.ndim == 2:
+        return _dense_weight(particles, pairwise)
+    xp = array_namespace(r_in)
+    sets = _flat_sets(particles)
+    weights = [_dense_weight(select_set(sets, s), pairwise) for s in range(sets.r_in.shape[0])]
+    shape = (*r_in.shape[:-1], r_out.shape[-2])
+    return xp.reshape(xp.stack(weights), shape) if weights else xp.zeros(shape, dtype=r_in.dtype, device=r_in.device)
 
 
 def _check_forward(x: Array, particles: Particles, bias: Array | None) -> None:
     check_arrays(x=x, **particles._asdict(), bias=bias)
-    check_particles(particles)
-    check_shape("x", x, (*x.shape[:-1], particles.r_in.shape[0]), "[..., N]")
+    check_particles(particles, sets_allowed=True)
+    _check_inputs(x, particles)
     if bias is not None:
-        check_shape("bias", bias, (particles.r_out.shape[0],), "[M]")
+        check_shape("bias", bias, tuple(particles.r_out.shape[:-1]), "[M] after the sets of r_in, if any")
 
 
-def _as_matrix(a: Array) -> Array:
-    """[..., N] as [B, N]; a reshape to (-1, N) would be ambiguous for an empty batch."""
-    return _reshape(a, (math.prod(a.shape[:-1]), a.shape[-1]))
+def _check_inputs(x: Array, particles: Particles) -> None:
+    """x [..., N], which with sets has their dimensions first."""
+    sets, num_in = tuple(particles.r_in.shape[:-2]), particles.r_in.shape[-2]
+    if sets and (x.ndim <= len(sets) or tuple(x.shape[: len(sets)]) != sets or x.shape[-1] != num_in):
+        raise ValueError(
+            f"x: got shape {tuple(x.shape)}, want the sets {sets} of r_in first and N = {num_in} last; "
+            "inputs that all sets share are broadcast to that"
+        )
+    check_shape("x", x, (*x.shape[:-1], num_in), "[..., N]")
 
 
-def _with_shape(gradient: OperatorGradient, shape: tuple[int, ...]) -> OperatorGradient:
-    """The gradient with dx, if there is one, in the shape of x."""
-    return gradient if gradient.dx is None else gradient._replace(dx=_reshape(gradient.dx, shape))
+def _how(of_one: Callable[..., Any], *call: Any) -> Any:
+    """How to compute the call (method, rtol, potential, x, particles): by ``of_one``, for every set if there are."""
+    return of_one(*call) if call[-1].r_in.ndim == 2 else how_of_each(of_one, *call)
+
+
+def _without_leading(x: Array, particles: Particles, bias: Array | None) -> tuple[Array, Particles, Array | None]:
+    """x as [B, N]; or with sets, of any number of dimensions, all arrays with one dimension of sets."""
+    num_sets = particles.r_in.ndim - 2
+    x = _as_matrix(x, num_sets)
+    if num_sets < 2:
+        return x, particles, bias
+    bias = None if bias is None else _reshape(bias, (math.prod(bias.shape[:-1]), bias.shape[-1]))
+    return x, _flat_sets(particles), bias
+
+
+def _flat_sets(particles: Particles) -> Particles:
+    return Particles(*(_reshape(p, (math.prod(p.shape[:-2]), *p.shape[-2:])) for p in particles))
+
+
+def _as_matrix(a: Array, num_sets: int = 0) -> Array:
+    """[..., N] as [B, N], or as [S, B, N]; a reshape to (-1, N) would be ambiguous for an empty batch."""
+    sets = (math.prod(a.shape[:num_sets]),) if num_sets else ()
+    return _reshape(a, (*sets, math.prod(a.shape[num_sets:-1]), a.shape[-1]))
+
+
+def _with_shapes(gradient: OperatorGradient, x: Array, particles: Particles) -> OperatorGradient:
+    """Every gradient in the shape of what it belongs to."""
+    shapes = (x.shape, *(p.shape for p in particles), particles.r_out.shape[:-1])
+    return OperatorGradient._make(
+        None if g is None else _reshape(g, shape) for g, shape in zip(gradient, shapes, strict=True)
+    )
 
 
 def _reshape(a: Array, shape: tuple[int, ...]) -> Array:

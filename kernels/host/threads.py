@@ -11,9 +11,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from functools import cache
-from typing import TypeVar
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache, wraps
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 from threadpoolctl import LibController, ThreadpoolController
@@ -22,6 +22,7 @@ from pn_gpu.kernels.host.slices import tile_slices
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
 
 _own = threading.local()
 
@@ -105,11 +106,13 @@ def _steps(length: int, tile: int, work: int) -> tuple[int, int]:
     return step, max(1, -(-count // (threads * GROUPS_PER_THREAD if threads > 1 else 1)))
 
 
-def parallel_map(function: Callable[[Task], Result], tasks: Sequence[Task], work: int) -> list[Result]:
+def parallel_map(
+    function: Callable[[Task], Result], tasks: Sequence[Task], work: int, spare_blas: bool = True
+) -> list[Result]:
     """``[function(task) for task in tasks]`` over the threads, the caller's among them; BLAS is held to one.
 
-    ``work`` is that of `share_out`. Where it is too little for BLAS to start threads, and where there is but one task,
-    BLAS is left alone.
+    ``work`` is that of `share_out`. Where it is too little for BLAS to start threads BLAS is left alone, and with
+    ``spare_blas`` where there is but one task.
 
     The tasks run with NumPy's floating-point warnings off: where a weight underflows that is no news, and NaN and inf
     in the input show in the result.
@@ -126,14 +129,16 @@ def parallel_map(function: Callable[[Task], Result], tasks: Sequence[Task], work
                     return
                 results[position] = function(task)
 
-    with nullcontext() if work < BLAS_SERIAL_WORK or len(tasks) < 2 else _blas.single_threaded():
+    leave_blas = work < BLAS_SERIAL_WORK or (spare_blas and len(tasks) < 2)
+    with nullcontext() if leave_blas else one_blas_thread():
         helpers = _start(work_off, min(num_threads(), len(tasks)) - 1)
         try:
             work_off()
         finally:
             pending.clear()
             for helper in helpers:
-                helper.result()
+                if not helper.cancel():  # one that has not begun need not: on a busy machine it may take long to
+                    helper.result()
     return [results[position] for position in range(len(tasks))]
 
 
@@ -209,6 +214,23 @@ def _blas_libraries() -> list[LibController]:
 
 
 _blas = _BlasThreads()
+
+
+def one_blas_thread() -> AbstractContextManager[None]:
+    """Holds BLAS to the calling thread: several would wait for each other by spinning, and on a busy machine lose
+    their share of it at every small product."""
+    return _blas.single_threaded()
+
+
+def on_one_blas_thread(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """The function within `one_blas_thread`."""
+
+    @wraps(function)
+    def held(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        with one_blas_thread():
+            return function(*args, **kwargs)
+
+    return held
 
 
 def _start_afresh_in_child() -> None:

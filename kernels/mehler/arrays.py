@@ -30,8 +30,8 @@ Result = TypeVar("Result")
 
 # Values of a factor's rows that a thread makes, multiplies and pulls back at once.
 BLOCK_VALUES, SHORTEST_BLOCK = 1 << 20, 1 << 9
-# Multiply-adds of products below which the caller's thread does all alone, but for the products, which BLAS hands to
-# its own threads: with every waking of a thread saved, that is as fast or faster.
+# Multiply-adds of products below which the caller's thread does all alone, the products too: on a busy machine BLAS's
+# threads make a step of 6 ms one of 230 ms (`python -m bench busy`).
 LEAST_WORK = 1 << 26
 # A thread is worth its start for so many particles, whose calls are long enough that threads do not wait for each
 # other's hold of the interpreter, or for so many multiply-adds.
@@ -92,7 +92,7 @@ class Library:
         key = (name, self.xp.__name__, str(self.device), str(self.dtype))
         if key not in made:
             made[key] = make()
-        return made[key]  # type: ignore[no-any-return]
+        return made[key]
 
     def rows(self, indices: np.ndarray[Any, Any]) -> Array:
         """Indices of rows on the device."""
@@ -206,9 +206,9 @@ class Library:
         return [blocks[group] for group in even_slices(len(blocks), threads * GROUPS_PER_THREAD if threads > 1 else 1)]
 
     def map(self, function: Callable[[Item], Result], items: list[Item]) -> list[Result]:
-        """The function of every item; NumPy deals several out to its threads, a single one keeps those of BLAS."""
+        """The function of every item; NumPy deals several out to its threads, and holds BLAS to one."""
         if self.is_numpy:
-            return parallel_map(function, items, BLAS_SERIAL_WORK)
+            return parallel_map(function, items, BLAS_SERIAL_WORK, spare_blas=False)
         return [function(item) for item in items]
 
     @staticmethod

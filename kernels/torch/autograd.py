@@ -7,6 +7,7 @@ have the same derivative.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -17,9 +18,9 @@ from torch import Tensor
 from torch._functorch.autograd_function import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 
-from pn_gpu.kernels.room import How, OperatorGradient, Particles, Residuals
+from pn_gpu.kernels.room import Direct, How, Mehler, OperatorGradient, Particles, Residuals
 from pn_gpu.kernels.staging import Planned
-from pn_gpu.kernels.torch import compute, library
+from pn_gpu.kernels.torch import compute, library, sets
 from pn_gpu.kernels.torch.forward_mode import nestable
 from pn_gpu.kernels.torch.grad_batches import sees_batches
 from pn_gpu.kernels.torch.library import Staged
@@ -43,6 +44,21 @@ def particle_linear(x: Tensor, particles: Particles, bias: Tensor | None, how: H
     if torch.compiler.is_compiling():
         return library.call_forward(x, particles, bias, how)
     return _apply(_ParticleLinear, _Kept(_may_keep(x, *particles, bias)), how, x, *particles, bias)
+
+
+def particle_linear_sets(x: Tensor, particles: Particles, bias: Tensor | None, how: tuple[How, ...]) -> Tensor:
+    """z [S, B, M] for x [S, B, N] and stacked particles, as `particle_linear`."""
+    x = _autocast(x)
+    if torch.compiler.is_compiling() or _is_staged(x) or forward_ad._current_level >= 0:
+        return sets.stack_of_calls(particle_linear, x, particles, bias, how)
+    kept = _Kept(_may_keep(x, *particles, bias))
+    return _apply(sets.ParticleLinearSets, _one_backward, kept, how, x, *particles, bias)
+
+
+def _one_backward(
+    how: How, wanted: tuple[bool, bool, bool], dz: Tensor, x: Tensor, particles: Particles
+) -> list[Tensor | None]:
+    return library.from_list(_apply(_ParticleLinearBackward, how, *wanted, dz, x, *particles), *wanted)
 
 
 def _autocast(x: Tensor) -> Tensor:
@@ -129,7 +145,8 @@ class _ParticleLinear(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], kept: _Kept, how: How | Staged, *tensors: Tensor) -> Any:
-        return _vmap_forward(partial(_apply, _ParticleLinear, _Kept(False), how), info, in_dims[2:], *tensors)
+        call = partial(_apply, _ParticleLinear, _Kept(False), how)
+        return _vmap_forward(call, how, info, in_dims[2:], *tensors)
 
 
 def _gradients(
@@ -208,6 +225,18 @@ class _ParticleLinearBackward(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> Any:
+        how, wanted, tensors = arguments[0], arguments[1:4], arguments[4:]
+        if isinstance(how, Direct | Mehler) and not torch.is_grad_enabled():
+            dz, x, *particles = (_stacked(a, dim, info.batch_size) for a, dim in zip(tensors, in_dims[4:], strict=True))
+            if not _is_staged(x):
+                size = math.prod(x.shape[1:-1])
+                dz, matrix = dz.reshape(len(x), size, dz.shape[-1]), x.reshape(len(x), size, x.shape[-1])
+                nodes = Particles(*particles)
+                gradient = sets.gradients_of_sets(_one_backward, (how,) * len(x), wanted, dz, matrix, nodes)
+                if gradient.dx is not None:
+                    gradient = gradient._replace(dx=gradient.dx.reshape(x.shape))
+                results = tuple(library.as_list(gradient, *wanted))
+                return results, (0,) * len(results)
         return _vmap_list(partial(_apply, _ParticleLinearBackward), info, in_dims, *arguments)
 
 
@@ -249,16 +278,24 @@ def _register(name: str) -> None:
     library.implement(forward, differentiable_forward, "Autograd")
     library.implement(backward, differentiable_backward, "Autograd")
     library.implement(hessian, differentiable_hessian, "Autograd")
-    torch.library.register_vmap(forward, partial(_vmap_forward, forward))
+    torch.library.register_vmap(forward, partial(_vmap_forward, forward, None))
     torch.library.register_vmap(backward, partial(_vmap_list, backward))
     torch.library.register_vmap(hessian, partial(_vmap_list, hessian))
 
 
-def _vmap_forward(call: Any, info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Tensor, int]:
-    """Batched inputs are one more leading dimension; batched particles are one layer after the other."""
+def _vmap_forward(
+    call: Any, how: How | Staged | None, info: Any, in_dims: tuple[int | None, ...], *arguments: Any
+) -> tuple[Tensor, int]:
+    """Batched inputs are one more leading dimension; batched particles are sets, or where staged one call each."""
     if all(dim is None for dim in in_dims[1:]):
         x, *rest = arguments
         return call(x.movedim(in_dims[0], 0), *rest), 0
+    if isinstance(how, Direct | Mehler):
+        x, *rest = (_stacked(a, dim, info.batch_size) for a, dim in zip(arguments, in_dims, strict=True))
+        if not _is_staged(x):
+            matrix = x.reshape(len(x), math.prod(x.shape[1:-1]), x.shape[-1])
+            z = particle_linear_sets(matrix, Particles(*rest[:4]), rest[4], (how,) * len(x))
+            return z.reshape(*x.shape[:-1], z.shape[-1]), 0
     return torch.stack([call(*_select(arguments, in_dims, i)) for i in range(info.batch_size)]), 0
 
 
@@ -267,6 +304,12 @@ def _vmap_list(call: Any, info: Any, in_dims: tuple[int | None, ...], *arguments
     calls = [call(*_select(arguments, in_dims, i)) for i in range(info.batch_size)]
     results = type(calls[0])(torch.stack(gradients) for gradients in zip(*calls, strict=True))
     return results, type(calls[0])([0] * len(results))
+
+
+def _stacked(a: Tensor | None, dim: int | None, count: int) -> Tensor | None:
+    if a is None:
+        return None
+    return a.expand(count, *a.shape) if dim is None else a.movedim(dim, 0)
 
 
 def _select(arguments: tuple[Any, ...], in_dims: tuple[int | None, ...], index: int) -> list[Any]:

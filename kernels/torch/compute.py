@@ -20,6 +20,7 @@ from torch.utils.dlpack import to_dlpack
 from pn_gpu.kernels.foreign import ForeignRoom
 from pn_gpu.kernels.host import threads
 from pn_gpu.kernels.room import Direct, How, OperatorGradient, Particles, Residuals, Room
+from pn_gpu.kernels.sets import SetsRoom
 
 COMPUTED_DTYPES = frozenset((torch.float32, torch.float64))
 
@@ -53,6 +54,43 @@ def backward(
     if gradient.dx is None or x.ndim == 2:
         return gradient
     return gradient._replace(dx=gradient.dx.reshape(x.shape))
+
+
+def forward_sets(
+    x: Tensor, particles: Particles, bias: Tensor | None, how: tuple[How, ...], keep: bool = False
+) -> tuple[Tensor, Residuals | None]:
+    """`forward` of stacked sets: z [S, B, M] for x [S, B, N]."""
+    with _own_threads():
+        return _sets_room(x.device).forward(x, particles, bias, how, keep)
+
+
+def backward_sets(
+    dz: Tensor,
+    x: Tensor,
+    particles: Particles,
+    how: tuple[How, ...],
+    need_dx: bool = True,
+    need_particles: bool = True,
+    residuals: Residuals | None = None,
+) -> OperatorGradient:
+    """`backward` of stacked sets."""
+    if not (need_dx or need_particles):
+        dbias = dz.sum(dim=1, dtype=_computable(particles.r_out).dtype)
+        return OperatorGradient(None, None, None, None, None, dbias.to(particles.r_out.dtype))
+    with _own_threads():
+        return _sets_room(x.device).backward(dz, x, particles, how, need_dx, need_particles, residuals)
+
+
+def _sets_room(device: torch.device) -> Room:
+    if device.type == "cuda":
+        return SetsRoom(lambda how: room_of(device, how), on_host=False)
+    return _host_sets_room()
+
+
+@cache
+def _host_sets_room() -> ForeignRoom:
+    room = SetsRoom(lambda how: _module("numpy" if isinstance(how, Direct) else "mehler"), on_host=True)
+    return ForeignRoom(room, view, _back)
 
 
 def room_of(device: torch.device, how: How) -> Room:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pn_gpu.kernels.namespace import namespace_of
+from pn_gpu.kernels.room import How
 from pn_gpu.model.activations import Activation
 from pn_gpu.model.node_models import NodeModel, glorot_uniform
 from pn_gpu.model.parameters import ParameterVector
@@ -107,15 +108,17 @@ class ParticleLayer(Layer):
             self.model.dipoles(outputs, as_output=True),
         )
 
+    def _how(self, batch: int, particles: tuple[Array, Array, Array, Array]) -> How:
+        return self.planner.plan(batch, *particles).how(self.planner.potential)
+
     def forward(self, x: Array, parameters: ParameterVector) -> Array:
         particles, bias = self.particles(parameters), parameters[f"{self.prefix}.bias"]
-        plan = self.planner.plan(x.shape[0], *particles)
-        return particle_linear(x, *particles, bias, self.potential, plan)
+        return particle_linear(x, *particles, bias, self.potential, self._how(x.shape[0], particles))
 
     def vjp(self, x: Array, parameters: ParameterVector) -> tuple[Array, PullBack]:
         particles, bias = self.particles(parameters), parameters[f"{self.prefix}.bias"]
-        plan = self.planner.plan(x.shape[0], *particles)
-        z, operator_pull_back = particle_linear_vjp(x, *particles, bias, self.potential, plan)
+        how = self._how(x.shape[0], particles)
+        z, operator_pull_back = particle_linear_vjp(x, *particles, bias, self.potential, how)
 
         def pull_back(dz: Array, gradient: ParameterVector, need_dx: bool) -> Array | None:
             g = operator_pull_back(dz, need_dx)

@@ -11,6 +11,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from pn_gpu.planning.costs import Costs
 
 Array = Any
 
-VERSION = 4
+VERSION = 5
 SMALL_BATCH, LARGE_BATCH = 8, 128
 # Widths at which the two methods are timed: long enough to measure, short enough for a second in all.
 DIRECT_WIDTH, MEHLER_WIDTH = {"cpu": 768, "gpu": 8192}, {"cpu": 4096, "gpu": 131072}
@@ -66,7 +67,20 @@ def cache_file() -> Path:
 
 
 def measure(like: Array) -> Costs:
-    """Time both methods on random particles; about a second."""
+    """Time both methods on random particles, in the dtype of ``like`` whatever autocast is on; about a second."""
+    with _without_autocast(like):
+        return _measure(like)
+
+
+def _without_autocast(like: Array) -> AbstractContextManager[Any]:
+    if not compat.is_torch_array(like):
+        return contextlib.nullcontext()
+    import torch
+
+    return torch.autocast(like.device.type, enabled=False)
+
+
+def _measure(like: Array) -> Costs:
     kind = "gpu" if _on_gpu(like) else "cpu"
     direct = [_time_direct(like, width, batch) for width, batch in _sizes(DIRECT_WIDTH[kind])]
     mehler = [_time_mehler(like, width, batch) for width, batch in _sizes(MEHLER_WIDTH[kind])]
@@ -155,7 +169,16 @@ def _key(like: Array) -> str:
     if not _on_gpu(like):
         return f"v{VERSION} cpu {platform.machine()} {_processor()} {num_threads()} threads {dtype}"
     library = type(like).__module__.partition(".")[0]
-    return f"v{VERSION} {library} {_gpu_name(like)} {dtype}"
+    return f"v{VERSION} {library} {_gpu_name(like)} {dtype} {_arithmetic(like)}".rstrip()
+
+
+def _arithmetic(like: Array) -> str:
+    """How torch takes products of float32 on a GPU: its setting decides what the kernels do by default."""
+    if not compat.is_torch_array(like) or "float32" not in str(like.dtype):
+        return ""
+    import torch
+
+    return torch.get_float32_matmul_precision()
 
 
 def _processor() -> str:

@@ -3,37 +3,75 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 from pn_gpu.dispatch import is_tensor, is_traced, outside_transforms, readable
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.potentials import Potential
-from pn_gpu.kernels.room import Array, Direct, How, Mehler, Particles
+from pn_gpu.kernels.room import Array, Direct, How, Particles
+from pn_gpu.kernels.sets import select_set
 from pn_gpu.kernels.staging import Planned, add_chooser
 from pn_gpu.planning.decision import FEWEST_WEIGHTS
 from pn_gpu.planning.plan import Plan, check_method
-from pn_gpu.planning.recent import single_call_plan
+from pn_gpu.planning.recent import recent_plan
 
 
-def how_to_compute(method: str | Plan, rtol: float, potential: str | Potential, x: Array, particles: Particles) -> How:
-    """How to compute the layer, the same for its forward and its backward."""
+def how_to_compute(
+    method: str | Plan | How,
+    rtol: float,
+    potential: str | Potential,
+    x: Array,
+    particles: Particles,
+    is_backward: bool = False,
+) -> How:
+    """How to compute the layer, the same for its forward and its backward; a `How` is what its planner chose."""
+    if isinstance(method, How):
+        return method
     pairwise = potentials.get(potential)
     if isinstance(method, Plan):
         method.check_fits(pairwise, particles.r_in, particles.v_in, particles.r_out)
-        approximation = method.approximation
-        return Direct(pairwise) if approximation is None else Mehler(approximation)
+        plain = readable(particles)
+        if plain is None or _covers(method, plain):
+            return method.how(pairwise)
+        rtol, method = method.rtol, method.requested  # the particles are no longer those it was made for
     check_method(method, rtol)
     if method == "direct" or (method == "auto" and is_never_fast(particles, pairwise)):
         return Direct(pairwise)
     plain = readable(particles)
     if plain is None:
         return computed_whole(Direct(pairwise), particles)
-    return _planned(x.shape[0], plain, pairwise, method, float(rtol))
+    return _planned(x.shape[0], plain, pairwise, method, float(rtol), is_backward)
 
 
-def _planned(batch: int, particles: Particles, potential: Potential, method: str, rtol: float) -> How:
+def _covers(plan: Plan, particles: Particles) -> bool:
     with outside_transforms():
-        approximation = single_call_plan(*particles, batch, potential, method, rtol).approximation
-    return Direct(potential) if approximation is None else Mehler(approximation)
+        return plan.covers(particles)
+
+
+def _planned(
+    batch: int, particles: Particles, potential: Potential, method: str, rtol: float, is_backward: bool = False
+) -> How:
+    with outside_transforms():
+        return recent_plan(particles, batch, potential, method, rtol, is_backward).how(potential)
+
+
+def how_of_each(
+    how_of_one: Callable[..., How | Planned],
+    method: str | Plan,
+    rtol: float,
+    potential: str | Potential,
+    x: Array,
+    particles: Particles,
+) -> tuple[How | Planned, ...]:
+    """How to compute each of the sets of x [S, B, N], by `how_to_compute` or `how_when_staged`."""
+    if isinstance(method, Plan):
+        raise ValueError("method: got a Plan, want a name: a plan is made for one set of particles, here are several")
+    check_method(method, rtol)
+    pairwise, num_sets = potentials.get(potential), x.shape[0]
+    if method == "direct" or (method == "auto" and is_never_fast(particles, pairwise)):
+        return (Direct(pairwise),) * num_sets
+    sets = [select_set(particles, s) for s in range(num_sets)]
+    return tuple(how_of_one(method, rtol, potential, x[s, ...], nodes) for s, nodes in enumerate(sets))
 
 
 class _SingleCall:
@@ -48,10 +86,10 @@ SINGLE_CALL = add_chooser(_single_call)
 
 
 def how_when_staged(
-    method: str | Plan, rtol: float, potential: str | Potential, x: Array, particles: Particles
+    method: str | Plan | How, rtol: float, potential: str | Potential, x: Array, particles: Particles
 ) -> How | Planned:
     """`how_to_compute`, or where torch.compile traces, a call that is planned when its graph runs."""
-    if isinstance(method, Plan) or not is_traced(x):
+    if isinstance(method, Plan | How) or not is_traced(x):
         return how_to_compute(method, rtol, potential, x, particles)
     check_method(method, rtol)
     pairwise = potentials.get(potential)
@@ -74,4 +112,4 @@ def computed_whole(how: Direct, particles: Particles) -> Direct:
 
 def is_never_fast(particles: Particles, potential: Potential) -> bool:
     """Whether "auto" means direct, found in a microsecond."""
-    return particles.r_in.shape[0] * particles.r_out.shape[0] <= FEWEST_WEIGHTS or potential.name != "gaussian"
+    return particles.r_in.shape[-2] * particles.r_out.shape[-2] <= FEWEST_WEIGHTS or potential.name != "gaussian"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import array_api_compat as compat
@@ -17,6 +18,7 @@ from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.room import Particles
 from pn_gpu.planning.calibration import machine_costs
 from pn_gpu.planning.costs import NOMINAL, Costs
+from pn_gpu.planning.coverage import Coverage
 from pn_gpu.planning.frame import find_frame, normal_features
 from pn_gpu.planning.plan import Plan, check_method
 from pn_gpu.planning.remainder import Nodes
@@ -96,12 +98,12 @@ def decide(
     rtol: float,
     costs: Costs | None = None,
     gain: float = GAIN_TO_START,
-    single_call: bool = False,
+    calls: float = math.inf,
 ) -> Plan:
     """The plan of a layer whose arguments are checked.
 
-    ``gain`` is how much faster than direct "auto" wants the Mehler method to be; with ``single_call`` the time of the
-    search counts too.
+    ``gain`` is how much faster than direct "auto" wants the Mehler method to be, the time of the search, spread over
+    so many ``calls``, included.
     """
     layer = _Layer(r_in, v_in, r_out, v_out, batch, potential, method, rtol)
     refusal = layer.refusal()
@@ -118,9 +120,9 @@ def decide(
         most = min(most, _most_features(costs, layer, direct_seconds / gain))
     inputs, outputs = layer.nodes()
     if method == "auto":
-        hopeless = _hopeless(inputs, outputs, layer, most, costs, direct_seconds, gain, single_call)
+        hopeless, pays_after = _hopeless(inputs, outputs, layer, most, costs, direct_seconds, gain, calls)
         if hopeless:
-            return layer.direct(hopeless, costs)
+            return replace(layer.direct(hopeless, costs), pays_after=pays_after)
 
     def cost(features: int, left_out_in: int, left_out_out: int) -> float:
         return costs.mehler(batch, num_in, num_out, dim, features, left_out_in, left_out_out)
@@ -135,9 +137,10 @@ def decide(
     return result
 
 
-def follow(plan: Plan, found: Found, like: Array, batch: int, costs: Costs) -> Plan:
+def follow(plan: Plan, found: Found, particles: Particles, batch: int, costs: Costs) -> Plan:
     """``plan`` for the same layer with its particles moved: what was ``found`` for its expansion there."""
     num_in, num_out, _, dim = plan.sizes
+    profile = None if plan.coverage is None else plan.coverage.profile
     return Plan(
         method="mehler",
         requested=plan.requested,
@@ -153,8 +156,9 @@ def follow(plan: Plan, found: Found, like: Array, batch: int, costs: Costs) -> P
         neuron_bound=found.neuron_bound,
         seconds=costs.mehler(batch, num_in, num_out, dim, *found.approximation.size),
         direct_seconds=costs.direct(batch, num_in, num_out),
-        workspace=mehler_bytes(found.approximation, like, num_in, num_out, dim, batch),
+        workspace=mehler_bytes(found.approximation, particles.r_in, num_in, num_out, dim, batch),
         itemsize=plan.itemsize,
+        coverage=Coverage(found.approximation, particles, profile),
     )
 
 
@@ -172,7 +176,7 @@ class _Layer:
         method: str,
         rtol: float,
     ) -> None:
-        self.arrays = (r_in, v_in, r_out, v_out)
+        self.arrays = Particles(r_in, v_in, r_out, v_out)
         self.batch, self.potential, self.method, self.rtol = batch, potential, method, rtol
         self.sizes = (r_in.shape[0], r_out.shape[0], r_in.shape[1], v_in.shape[1])
 
@@ -192,9 +196,8 @@ class _Layer:
         epsilon = float(compat.array_namespace(self.arrays[0]).finfo(dtype).eps)
         if self.rtol < FEWEST_EPSILONS * epsilon:
             return f"rtol {self.rtol:g} is beyond the rounding of {dtype}"
-        for name, a in zip(("r_in", "v_in", "r_out", "v_out"), self.arrays, strict=True):
-            xp = compat.array_namespace(a)
-            if not bool(xp.all(xp.isfinite(a))):
+        for name, a in self.arrays._asdict().items():
+            if not _is_finite(a):
                 if self.method == "mehler":
                     raise ValueError(f'{name}: got a value that is not finite, want finite particles with "mehler"')
                 return f"{name} is not finite"
@@ -232,7 +235,7 @@ class _Layer:
             gain = costs.direct(self.batch, num_in, num_out) / mehler_seconds
             reason = f"predicted to be {gain:.1f} times as fast as direct"
         plan = self.direct(reason, costs)
-        return follow(plan, found, self.arrays[0], self.batch, costs)
+        return follow(plan, found, self.arrays, self.batch, costs)
 
 
 def to_numpy(a: Array) -> np.ndarray[Any, Any]:
@@ -242,6 +245,16 @@ def to_numpy(a: Array) -> np.ndarray[Any, Any]:
     elif compat.is_cupy_array(a):
         a = a.get()
     return np.asarray(a).astype(np.float64, copy=False)
+
+
+def are_finite(particles: Particles) -> bool:
+    """Whether no particle holds NaN or infinity."""
+    return all(_is_finite(a) for a in particles)
+
+
+def _is_finite(a: Array) -> bool:
+    xp = compat.array_namespace(a)
+    return bool(xp.all(xp.isfinite(a)))
 
 
 def _most_features(costs: Costs, layer: _Layer, seconds: float) -> int:
@@ -260,23 +273,31 @@ def _hopeless(
     costs: Costs,
     direct_seconds: float,
     gain: float,
-    single_call: bool,
-) -> str:
-    """Why a search is not worth its time, from the spread of the particles alone; empty if it may be."""
+    calls: float,
+) -> tuple[str, int]:
+    """Why a search is not worth its time, from the spread of the particles alone, and after how many calls it may be.
+
+    Empty and 0 if it may be worth it now; 0 if it never is.
+    """
     frame = find_frame(inputs.r[:: max(len(inputs.r) // 256, 1)], outputs.r[:: max(len(outputs.r) // 256, 1)])
     # Half as many features as normally distributed positions take: clouds differ.
     expected = normal_features(frame.rates, layer.rtol, 2 * most)
     if expected is None:
-        return f"a spread of {frame.spreads.max():.2g} takes more than {2 * most} features; {most} would pay"
-    if not single_call:
-        return ""
+        return f"a spread of {frame.spreads.max():.2g} takes more than {2 * most} features; {most} would pay", 0
+    if calls == math.inf:
+        return "", 0
     num_in, num_out, _, dim = layer.sizes
     search = SEARCH_SECONDS + (num_in + num_out) * expected * SEARCH_SECONDS_PER_VALUE
-    step = costs.mehler(layer.batch, num_in, num_out, dim, expected) + search
+
+    def spared(features: int, gain: float) -> float:
+        return direct_seconds / gain - costs.mehler(layer.batch, num_in, num_out, dim, features)
+
     # A search that may end in direct has to be cheap beside it, or its prospects good.
-    if step * gain > direct_seconds or (step * 2 * gain > direct_seconds and search > 0.1 * direct_seconds):
-        return f"planning a single call takes {search * 1e3:.0f} ms, too long for its gain"
-    return ""
+    per_call = max(spared(expected, 2 * gain), min(spared(expected // 2, gain), 0.1 * direct_seconds))
+    if per_call <= 0:
+        return f"{expected} features, about as many as are needed, are predicted to gain too little", 0
+    needed = math.ceil(search / per_call)
+    return ("", 0) if needed <= calls else (f"planning takes {search * 1e3:.0f} ms, which {needed} calls earn", needed)
 
 
 def _normal_error(expansion: Expansion) -> float:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pn_gpu.checks import check_choice, check_number
 from pn_gpu.kernels.mehler.expansion import Approximation
 from pn_gpu.kernels.potentials import Potential
+from pn_gpu.kernels.room import Direct, How, Mehler, Particles
+from pn_gpu.planning.coverage import Coverage
 
 Array = Any
 
@@ -31,7 +33,8 @@ class Plan:
     rtol : float
         Tolerance of |dW|_F / |W|_F, and with it of z and dx for inputs that do not favour the error. The
         gradients are the exact derivatives of what the forward computes; as approximations of the exact
-        layer's, those of dipoles err up to twice as much as z and those of positions 2.5 to 6 times as much.
+        layer's, those of dipoles err up to twice as much as z and those of positions 2.5 to 6 times as much, and
+        more at n = 1 (see the notes).
     sizes : tuple of int
         N, M, n and d.
     batch : int
@@ -50,6 +53,18 @@ class Plan:
         Predicted for a training step by the method and by "direct"; None where costs were not consulted.
     workspace : int
         Bytes the method needs beside its arguments and results.
+    pays_after : int
+        Of a direct plan that "auto" made because a search takes longer than it spares: after how many calls it pays;
+        else 0.
+    coverage : Coverage or None
+        What `covers` goes by.
+
+    Notes
+    -----
+    How far a result is from the exact layer's: where the plan is made, the measured |dW|_F is at most rtol |W|_F; in
+    use, until `covers` says no, about twice that. Then |dz| is about as large a part of |z| for an x that has nothing
+    to do with the error. Where z is small because its terms cancel, as for a batch that the layer is being fitted to,
+    |dz| has been seen to reach 10 rtol |z|; gradients of positions have been seen to err by 9.8 rtol (n = 1).
     """
 
     method: str
@@ -68,6 +83,16 @@ class Plan:
     direct_seconds: float | None = None
     workspace: int = 0
     itemsize: int = 4
+    pays_after: int = 0
+    coverage: Coverage | None = field(default=None, repr=False)
+
+    def covers(self, particles: Particles) -> bool:
+        """Whether the plan keeps its tolerance for these particles of its layer: a test in O(N + M).
+
+        A direct plan does for all. The plan of an approximation does for particles near those it was made for, whose
+        bound of the error is at most 1.3 times what it was; so |dW|_F stays below 2 rtol |W|_F or so in use.
+        """
+        return self.coverage is None or self.coverage.holds(particles)
 
     @property
     def features(self) -> int:
@@ -97,6 +122,10 @@ class Plan:
             rows.append(("predicted step", f"{_time(self.seconds)} (direct {_time(self.direct_seconds)})"))
         rows.append(("workspace", f"{_bytes(self.workspace)} (a stored W {_bytes(num_in * num_out * self.itemsize)})"))
         return "\n".join(f"{name:16} {text}" for name, text in rows)
+
+    def how(self, potential: Potential) -> How:
+        """The plan as the kernels take it."""
+        return Direct(potential) if self.approximation is None else Mehler(self.approximation)
 
     def check_fits(self, potential: Potential, r_in: Array, v_in: Array, r_out: Array) -> None:
         """Raise a ValueError if the plan was made for a layer of another potential or shape."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pn_gpu.kernels.host.threads import on_one_blas_thread
 from pn_gpu.kernels.mehler.expansion import Approximation, Expansion, make_expansion, ranked_degrees
 from pn_gpu.planning import samples
 from pn_gpu.planning.frame import MOST_LEFT_OUT, SUBSAMPLE, Frame, find_frame, normal_features, thin
@@ -91,6 +92,7 @@ class Problem(NamedTuple):
         return self.cost(*found.approximation.size)
 
 
+@on_one_blas_thread
 def find_approximation(
     inputs: Nodes, outputs: Nodes, rtol: float, most: int, cost: Callable[[int, int, int], float]
 ) -> Found | None:
@@ -150,6 +152,7 @@ def _by_full_cost(candidates: _Candidates, problem: Problem) -> list[int]:
     return first + [size for size in sorted(sizes) if size not in first]
 
 
+@on_one_blas_thread
 def approximate(
     expansion: Expansion, inputs: Nodes, outputs: Nodes, rtol: float, norm: float | None = None
 ) -> Found | None:

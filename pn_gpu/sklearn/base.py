@@ -33,7 +33,7 @@ DTYPES = (np.float64, np.float32)
 STEPS_PER_EPOCH, SMALLEST_BATCH, LARGEST_BATCH = 15, 32, 256
 
 # A stream has no end towards which the learning rate could fall, so `partial_fit` takes this part of the peak.
-PARTIAL_FIT_RATE = 0.2
+PARTIAL_FIT_RATE = 0.5
 
 
 class ParticleEstimator(BaseEstimator):
@@ -59,7 +59,7 @@ class ParticleEstimator(BaseEstimator):
         epochs: int = 100,
         batch_size: int | str = "auto",
         lr: float = 0.02,
-        l2: float = 0.01,
+        l2: float = 0.0,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         patience: int = 10,

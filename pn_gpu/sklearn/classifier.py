@@ -19,9 +19,9 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
 
     Parameters
     ----------
-    hidden : int or sequence of int, default 64
+    hidden : int or sequence of int, default 128
         Nodes of the hidden layers, inputs' side first; () for none.
-    dim, dipole_dim : int, default 2 and 4
+    dim, dipole_dim : int, default 2 and 8
         Dimensions of the particles' positions and dipoles.
     activation : str, default "leaky_relu"
         Of the hidden layers.
@@ -34,9 +34,9 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
     batch_size : int or "auto", default "auto"
         auto: a fifteenth of the examples, at least 32 and at most 256.
     lr : float, default 0.02
-        Peak learning rate of Adam's one cycle; `partial_fit` has a constant rate, a fifth of it.
+        Peak learning rate of Adam's one cycle; `partial_fit` has a constant rate, half of it.
     l2 : float, default 0.01
-        Strength of an `pn_gpu.L2` penalty on dipoles.
+        Strength of a `pn_gpu.L2` penalty on dipoles.
     early_stopping : bool, default False
         Whether to set aside ``validation_fraction`` of the examples, of every class alike, stop when their loss
         has not got better for ``patience`` epochs, and keep the best epoch's network.
@@ -73,10 +73,10 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
 
     def __init__(
         self,
-        hidden: int | Sequence[int] = 64,
+        hidden: int | Sequence[int] = 128,
         *,
         dim: int = 2,
-        dipole_dim: int | None = 4,
+        dipole_dim: int | None = 8,
         initialisation: str = "scaled",
         activation: str = "leaky_relu",
         potential: str = "gaussian",

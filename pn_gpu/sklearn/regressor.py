@@ -32,9 +32,9 @@ class ParticleRegressor(RegressorMixin, ParticleEstimator):
     batch_size : int or "auto", default "auto"
         auto: a fifteenth of the examples, at least 32 and at most 256.
     lr : float, default 0.02
-        Peak learning rate of Adam's one cycle; `partial_fit` has a constant rate, a fifth of it.
-    l2 : float, default 0.01
-        Strength of an `pn_gpu.L2` penalty on dipoles.
+        Peak learning rate of Adam's one cycle; `partial_fit` has a constant rate, half of it.
+    l2 : float, default 0
+        Strength of a `pn_gpu.L2` penalty on dipoles.
     early_stopping : bool, default False
         Whether to set aside ``validation_fraction`` of the examples, stop when their loss
         has not got better for ``patience`` epochs, and keep the best epoch's network.

@@ -11,7 +11,7 @@ pytest.importorskip("pandas")
 
 from bench import tables
 from bench.tables_data import TABLES, write_table
-from bench.tables_providers import OURS, PROVIDERS, RIVAL, Score
+from bench.tables_providers import COMMAND, ESTIMATOR, PROVIDERS, RIVAL, Score
 from bench.tables_report import write_report
 
 
@@ -40,7 +40,7 @@ def test_a_run_writes_both_files(tmp_path, capsys, monkeypatch):
     assert rows[0] == {
         "data": "wine",
         "measure": "accuracy",
-        "provider": OURS,
+        "provider": COMMAND,
         "seed": "0",
         "score": "0.500000",
         "parameters": "7",
@@ -54,7 +54,7 @@ def test_a_run_writes_both_files(tmp_path, capsys, monkeypatch):
 def test_the_providers_learn(tmp_path):
     path = write_table("wine", tmp_path)
     scaled, plain = (tables.load_table(path, target=TABLES["wine"].target, scale=scale) for scale in ("auto", "none"))
-    for name in (OURS, RIVAL):
+    for name in (COMMAND, ESTIMATOR, RIVAL):
         score, parameters, _ = PROVIDERS[name](scaled, plain, 0)
         assert score > 0.9
         assert parameters > 100
@@ -64,8 +64,21 @@ def test_the_providers_learn(tmp_path):
 def test_differences_are_taken_seed_by_seed():
     scores = [
         Score("wine", "accuracy", provider, seed, value, 1, 1.0)
-        for provider, values in ((OURS, (0.9, 0.8, 0.7)), (RIVAL, (0.8, 0.7, 0.6)))
+        for provider, values in ((COMMAND, (0.9, 0.8, 0.7)), (RIVAL, (0.8, 0.7, 0.6)))
         for seed, value in enumerate(values)
     ]
     report = write_report(scores)
     assert "| 0.8000 ± 0.0577 | +0.1000 ± 0.0000 |" in report
+
+
+def test_what_is_behind_is_said():
+    values = {COMMAND: (0.5, 0.6), ESTIMATOR: (0.9, 0.6), RIVAL: (0.7, 0.8)}
+    scores = [
+        Score(data, "accuracy", provider, seed, value, 1, 1.0)
+        for data in ("wine", "cars")
+        for provider, pair in values.items()
+        for seed, value in enumerate(pair if data == "wine" else (0.5, 0.5))
+    ]
+    assert f"more than that error: {COMMAND} on wine.\n" in write_report(scores)
+    others = [score for score in scores if score.provider == RIVAL or score.data == "cars"]
+    assert "more than that error: nothing.\n" in write_report(others)

@@ -45,7 +45,8 @@ def test_mehler_counts_far_fewer():
         # dY, dx, x A, and the gradients of the rows of both factors.
         "pn_gpu.mehler_linear_backward": 2 * 16 * rows * (800 + 900 + 900 + 900 + 800),
     }
-    assert counted.keys() == products.keys()
-    for name, flops in counted.items():
-        assert products[name] < flops < 2 * products[name]
+    # The test whether the plan still holds has a small product of its own.
+    assert counted.keys() - {"aten.mm"} == products.keys()
+    for name, flops in products.items():
+        assert flops < counted[name] < 2 * flops
     assert sum(counted.values()) < 3 * 2 * 16 * 900 * 800

@@ -63,7 +63,7 @@ def test_auto_takes_the_method_for_a_wide_layer():
     exact = ParticleLinear(900, 800, dim=2, method="direct")
     exact.load_state_dict(layer.state_dict())
     x = torch.randn(16, 900, generator=torch.Generator().manual_seed(1))
-    z, want = layer(x), exact(x)
+    z, want = [layer(x) for _ in range(12)][-1], exact(x)  # a search has to be earned first
     assert (layer.planner.current.method, layer.planner.current.requested) == ("mehler", "auto")
     assert 1e-5 < float((z - want).detach().norm() / want.detach().norm()) < 2e-3  # direct in float32 errs by 1e-6
 

@@ -55,3 +55,17 @@ def test_a_broken_cache_is_measured_anew(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(calibration, "measure", lambda like: FAVOUR_DIRECT)
     assert calibration.machine_costs(np.zeros(1)) == FAVOUR_DIRECT
     assert json.loads((tmp_path / "costs.json").read_text())
+
+
+def test_autocast_is_off_while_costs_are_measured(monkeypatch) -> None:
+    torch = pytest.importorskip("torch")
+    seen = []
+
+    def measure(like):
+        seen.append(torch.is_autocast_enabled(like.device.type))
+        return FAVOUR_DIRECT
+
+    monkeypatch.setattr(calibration, "_measure", measure)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        calibration.measure(torch.zeros(1))
+    assert seen == [False]

@@ -6,12 +6,27 @@ import numpy as np
 import pytest
 
 import pn_gpu as pn
+from pn_gpu.planning import planner as planner_module
 from support.clouds import BALANCED, FAVOUR_MEHLER, make_case
+
+
+@pytest.fixture(autouse=True)
+def cheap_checks(monkeypatch):
+    """So that checks come at every interval of these small layers."""
+    monkeypatch.setattr(planner_module, "CHECK_SHARE", 1e6)
+
+
+def test_checks_that_take_long_come_rarely(monkeypatch) -> None:
+    monkeypatch.setattr(planner_module, "CHECK_SHARE", 0.05)
+    case = make_case("normal", 2)
+    planner = pn.MethodPlanner("mehler", interval=8)
+    plans = [planner.plan(4, *case.particles) for _ in range(60)]
+    assert plans[0] is plans[-1]
 
 
 def test_between_checks_the_plan_is_the_same_object() -> None:
     case = make_case("normal", 2)
-    planner = pn.MethodPlanner(costs=FAVOUR_MEHLER, interval=8)
+    planner = pn.MethodPlanner("mehler", interval=8)
     plans = [planner.plan(4, *case.particles) for _ in range(40)]
     assert all(plan.method == "mehler" for plan in plans)
     changes = [k for k in range(1, 40) if plans[k] is not plans[k - 1]]
@@ -36,7 +51,7 @@ def test_spreading_particles_get_more_features_and_keep_the_tolerance() -> None:
 
 def test_particles_that_draw_together_need_fewer_features_in_time() -> None:
     case = make_case("wide", 2)
-    planner = pn.MethodPlanner(costs=FAVOUR_MEHLER, interval=1)
+    planner = pn.MethodPlanner("mehler", interval=1)
     first = planner.plan(4, *case.particles)
     now = case._replace(r_in=0.3 * case.r_in, r_out=0.3 * case.r_out)
     last = [planner.plan(4, *now.particles) for _ in range(20)][-1]
@@ -45,7 +60,7 @@ def test_particles_that_draw_together_need_fewer_features_in_time() -> None:
 
 def test_strays_go_the_direct_path_without_a_new_expansion() -> None:
     case = make_case("normal", 2)
-    planner = pn.MethodPlanner(costs=BALANCED, interval=1)
+    planner = pn.MethodPlanner("mehler", interval=16)
     before = planner.plan(4, *case.particles)
     case.r_in[17] = 1.6
     after = planner.plan(4, *case.particles)
@@ -56,10 +71,10 @@ def test_strays_go_the_direct_path_without_a_new_expansion() -> None:
 def test_the_choice_has_hysteresis() -> None:
     case = make_case("normal", 2)
     features = pn.plan(*case.particles, costs=FAVOUR_MEHLER).features
-    step = pn.Costs(0, 0, 0, 0, 1e-9, 0).mehler(4, 1500, 1200, 2, features)
+    step = pn.Costs(0, 0, 0, 0, 1e-6, 0).mehler(4, 1500, 1200, 2, features)
 
     def costs(gain: float) -> pn.Costs:
-        return pn.Costs(0, gain * step / (1500 * 1200), 0, 0, 1e-9, 0)
+        return pn.Costs(0, gain * step / (1500 * 1200), 0, 0, 1e-6, 0)
 
     planner = pn.MethodPlanner(costs=costs(1.35), interval=1)
     assert planner.plan(4, *case.particles).method == "direct"

@@ -71,14 +71,39 @@ def test_forward_and_backward_by_name_are_one_function() -> None:
     np.testing.assert_array_equal(z, pn.particle_linear(case.x, *case.particles, case.bias, method=plan))
 
 
-def test_a_backward_reuses_the_plan_of_its_forward(monkeypatch) -> None:
+def test_a_backward_and_small_steps_reuse_the_plan(monkeypatch) -> None:
     calls = []
     monkeypatch.setattr(recent, "decide", lambda *a, **k: calls.append(a) or decision.decide(*a, **k))
     case = make_case("normal", 2, n_in=400, n_out=410)
-    for scale in (1.0, 1.0, 1.1):
+    for scale in (1.0, 1.0, 1.01, 2.0):
         particles = (scale * case.r_in, *case.particles[1:])
         pn.particle_linear(case.x, *particles, method="mehler", rtol=0.03)
         pn.particle_linear_backward(case.dz, case.x, *particles, method="mehler", rtol=0.03)
+    assert len(calls) == 2
+
+
+def test_layers_of_one_shape_keep_a_plan_each(monkeypatch) -> None:
+    calls = []
+    monkeypatch.setattr(recent, "decide", lambda *a, **k: calls.append(a) or decision.decide(*a, **k))
+    cases = [make_case("normal", 2, n_in=500, n_out=410, seed=seed) for seed in (1, 2)]
+    for _ in range(2):
+        for case in cases:
+            pn.particle_linear(case.x, *case.particles, method="mehler", rtol=0.02)
+    assert len(calls) == 2
+
+
+def test_auto_is_direct_until_planning_pays(monkeypatch) -> None:
+    calls = []
+    monkeypatch.setattr(recent, "decide", lambda *a, **k: calls.append(k["calls"]) or decision.decide(*a, **k))
+    case = make_case("normal", 2, n_in=900, n_out=800)  # a direct step of 15 ms, by the costs of these tests
+    w, methods = oracle.weight(case), []
+    for _ in range(12):
+        z = pn.particle_linear(case.x, *case.particles, rtol=1e-2)
+        methods.append(np.linalg.norm(z - case.x @ w) > 1e-6 * np.linalg.norm(z))
+        gradient = pn.particle_linear_backward(case.dz, case.x, *case.particles, rtol=1e-2)
+        assert (np.linalg.norm(gradient.dx - case.dz @ w.T) > 1e-6 * np.linalg.norm(gradient.dx)) == methods[-1]
+    assert methods == sorted(methods)
+    assert (methods[0], methods[-1]) == (False, True)
     assert len(calls) == 2
 
 

@@ -12,6 +12,7 @@ pytest.importorskip("triton")
 from pn_gpu.kernels import potentials  # noqa: E402
 from pn_gpu.kernels import triton as room  # noqa: E402
 from pn_gpu.kernels.room import Direct  # noqa: E402
+from pn_gpu.kernels.triton.rows import aligned_rows  # noqa: E402
 from support import oracle  # noqa: E402
 from support.dense import Call  # noqa: E402
 
@@ -36,6 +37,26 @@ def test_an_infinity_keeps_its_sign(dtype: Any, precision: str | None, value: fl
     call.dz[2, 11] = value
     dx = room.backward(call.dz, call.x, call.particles, how).dx
     assert torch.equal(dx[2].double(), torch.sign(weight[:, 11]) * value)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), torch.finfo(torch.float32).max])
+def test_halves_of_an_infinity_meet_one_half_of_a_weight(value: float) -> None:
+    """Where weights are rounded to nearest, as on a GPU, both their halves times an infinity would make inf - inf.
+
+    The largest float32 is an infinity in bfloat16.
+    """
+    call = Call(oracle.random_case(5, 40, 20, dim=2, spread=0.3), torch.float32)
+    call.x[3, 7] = value
+    rows = aligned_rows(call.x, split=True)
+    high, low = (half[:, :40].float() for half in (rows.high, rows.low))
+    weight = torch.as_tensor(oracle.weight(call.case)).float()
+    weight_high = weight.bfloat16().float()
+    weight_low = (weight - weight_high).bfloat16().float()
+    z = high @ weight_high + high @ weight_low + low @ weight_high
+    rounded = torch.tensor(value).bfloat16().float()
+    assert torch.equal(z[3].isnan(), (weight[7] * rounded).isnan())
+    assert torch.equal(z[3].nan_to_num(nan=0.0).sign(), (weight[7] * rounded).nan_to_num(nan=0.0).sign())
+    assert z[[0, 1, 2, 4]].isfinite().all()
 
 
 @pytest.mark.parametrize("potential", oracle.POTENTIALS)

@@ -1,0 +1,70 @@
+"""Many layers of one shape in one call, for torch tensors: differentiable, and what vmap over particles becomes.
+
+An eager call is one node of the graph. Its derivatives of higher order, and calls that something else than autograd
+has to see (torch.func, torch.compile, forward mode, dispatch modes), go set by set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pn_gpu.kernels.room import How, OperatorGradient, Particles
+from pn_gpu.kernels.sets import select_set
+from pn_gpu.kernels.torch import compute
+from pn_gpu.kernels.torch.grad_batches import sees_batches
+
+One = Callable[..., Any]
+
+
+def stack_of_calls(one: One, x: Tensor, particles: Particles, bias: Tensor | None, how: Sequence[How]) -> Tensor:
+    """z [S, B, M], by ``one(x, particles, bias, how)`` for every set."""
+    each = [
+        one(x[s], select_set(particles, s), None if bias is None else bias[s], how_of_set)
+        for s, how_of_set in enumerate(how)
+    ]
+    return torch.stack(each) if each else x.new_zeros((*x.shape[:-1], particles.r_out.shape[1]))
+
+
+class ParticleLinearSets(torch.autograd.Function):
+    """The operator for x [S, B, N]; ``one_backward`` takes the gradients of one set, differentiably."""
+
+    @staticmethod
+    def forward(ctx: Any, one_backward: One, kept: Any, how: tuple[How, ...], x: Tensor, *rest: Any) -> Tensor:
+        particles, bias = Particles(*rest[:4]), rest[4]
+        ctx.one_backward, ctx.kept, ctx.how = one_backward, kept, how
+        ctx.bias_dtype = None if bias is None else bias.dtype
+        ctx.save_for_backward(x, *particles)
+        z, kept.residuals = compute.forward_sets(x, particles, bias, how, kept.wanted)
+        return z
+
+    @staticmethod
+    @sees_batches
+    def backward(ctx: Any, dz: Tensor) -> tuple[Any, ...]:
+        x, *particles = ctx.saved_tensors
+        need_dx, *need_each, need_dbias = ctx.needs_input_grad[3:]
+        nodes, wanted = Particles(*particles), (need_dx, any(need_each), need_dbias)
+        of_sets = gradients_of_sets(ctx.one_backward, ctx.how, wanted, dz, x, nodes, ctx.kept.take())
+        dx, *of_particles, dbias = of_sets
+        dbias = dbias.to(ctx.bias_dtype) if need_dbias else None
+        return None, None, None, dx, *(g if n else None for g, n in zip(of_particles, need_each, strict=True)), dbias
+
+
+def gradients_of_sets(
+    one_backward: One,
+    how: tuple[How, ...],
+    wanted: tuple[bool, bool, bool],
+    dz: Tensor,
+    x: Tensor,
+    particles: Particles,
+    residuals: Any = None,
+) -> OperatorGradient:
+    """Gradients of all sets: in one call, or where they are differentiated themselves set by set."""
+    plain = not torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active()
+    if plain or not how:
+        return compute.backward_sets(dz.contiguous(), x, particles, how, *wanted[:2], residuals)
+    each = [one_backward(how[s], wanted, dz[s], x[s], select_set(particles, s)) for s in range(len(how))]
+    return OperatorGradient._make(None if g[0] is None else torch.stack(g) for g in zip(*each, strict=True))
