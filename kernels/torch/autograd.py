@@ -306,7 +306,7 @@ def _vmap_list(call: Any, info: Any, in_dims: tuple[int | None, ...], *arguments
     return results, type(calls[0])([0] * len(results))
 
 
-def _stacked(a: Tensor | None, dim: int | None, count: int) -> Tensor | None:
+def _stacked(a: Tensor | None, dim: int | None, count: int) -> Any:
     if a is None:
         return None
     return a.expand(count, *a.shape) if dim is None else a.movedim(dim, 0)
