@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import ctypes
 import multiprocessing
 import platform
 import sys
@@ -104,12 +105,22 @@ def in_fresh_process(function: Callable[..., Result], *arguments: object) -> Res
 def resident_peak(function: Callable[[], int]) -> float:
     """MB of resident memory at the worst moment beyond that before, less the bytes that ``function`` returns.
 
-    It sees the memory of any library. Call it in a fresh process: freed memory that is used again does not show.
+    It sees the memory of any library. Call it in a fresh process: freed memory that is used again does not show, though
+    what the C library can give back to the system is given back first.
     """
+    return_freed_memory()
     reset_peak()
     before = peak_bytes()
     kept = function()
     return (peak_bytes() - before - kept) / MB
+
+
+def return_freed_memory() -> None:
+    """Let freed memory go back to the system, where the C library can (glibc)."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):
+        return
 
 
 def reset_peak() -> None:
