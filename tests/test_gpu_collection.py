@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # Beside the base dependencies of pn_gpu.
 PACKAGES = ("pytest", "hypothesis", "torch", "triton")
 # Our own, and the libraries that come with a torch for CUDA.
-THERE = ("pn_gpu", "tests", "bench", "support", "nvidia")
+THERE = ("pn_gpu", "pn_gpu_command", "tests", "bench", "support", "nvidia")
 
 PROGRAM = """
 import importlib.metadata
