@@ -2,7 +2,12 @@
 
 compute     one call on plain tensors: which kernels, in which dtype
 library     the operators of torch.library that staged calls go through
-autograd    derivatives, autocast and vmap of both
+planned     an operator that is planned when its graph runs
+autograd    derivatives, autocast and vmap of all of them
+second_order    the product with the Hessian, for gradients of gradients and forward mode;  composition  Mehler's
+recompute, forward_mode, grad_batches, vmap    what torch.func needs for them;  kept  from forward to backward
+sets        several node sets in one call
+weight      the weight matrix with its own derivative;  flops  what FLOP counters count
 checks      of tensors, which torch.compile can trace
 """
 

@@ -18,19 +18,20 @@ from torch import Tensor
 from torch._functorch.autograd_function import enable_single_level_autograd_function
 from torch.autograd import forward_ad
 
-from pn_gpu.kernels.room import Direct, How, Mehler, OperatorGradient, Particles, Residuals
+from pn_gpu.kernels.room import Direct, How, Mehler, OperatorGradient, Particles
 from pn_gpu.kernels.staging import Planned
 from pn_gpu.kernels.torch import compute, library, sets
 from pn_gpu.kernels.torch.forward_mode import nestable
 from pn_gpu.kernels.torch.grad_batches import sees_batches
+from pn_gpu.kernels.torch.kept import Kept, may_keep
 from pn_gpu.kernels.torch.library import Staged
 from pn_gpu.kernels.torch.planned import call_planned
 from pn_gpu.kernels.torch.second_order import Direction, hessian_product
+from pn_gpu.kernels.torch.vmap import select, stacked, vmap_list
 
 # Skips the dispatcher's own autograd layer: `_ParticleLinear` is that layer, in half its time.
 _below_autograd = torch._C._AutoDispatchBelowAutograd
 _functorch_is_active = torch._C._are_functorch_transforms_active
-_saved_tensors_hooks = torch._C._autograd._top_saved_tensors_default_hooks
 
 
 def particle_linear(x: Tensor, particles: Particles, bias: Tensor | None, how: How | Planned) -> Tensor:
@@ -43,7 +44,7 @@ def particle_linear(x: Tensor, particles: Particles, bias: Tensor | None, how: H
         return call_planned(x, particles, bias, how)
     if torch.compiler.is_compiling():
         return library.call_forward(x, particles, bias, how)
-    return _apply(_ParticleLinear, _Kept(_may_keep(x, *particles, bias)), how, x, *particles, bias)
+    return _apply(_ParticleLinear, Kept(may_keep(x, *particles, bias)), how, x, *particles, bias)
 
 
 def particle_linear_sets(x: Tensor, particles: Particles, bias: Tensor | None, how: tuple[How, ...]) -> Tensor:
@@ -51,7 +52,7 @@ def particle_linear_sets(x: Tensor, particles: Particles, bias: Tensor | None, h
     x = _autocast(x)
     if torch.compiler.is_compiling() or _is_staged(x) or forward_ad._current_level >= 0:
         return sets.stack_of_calls(particle_linear, x, particles, bias, how)
-    kept = _Kept(_may_keep(x, *particles, bias))
+    kept = Kept(may_keep(x, *particles, bias))
     return _apply(sets.ParticleLinearSets, _one_backward, kept, how, x, *particles, bias)
 
 
@@ -83,36 +84,11 @@ def _is_staged(x: Tensor) -> bool:
     return type(x) not in (Tensor, torch.nn.Parameter) or x.is_meta
 
 
-class _Kept:
-    """What an eager forward leaves to its backward, until that has run or the graph is dropped."""
-
-    __slots__ = ("residuals", "wanted")
-
-    def __init__(self, wanted: bool) -> None:
-        self.wanted = wanted
-        self.residuals: Residuals | None = None
-
-    def take(self) -> Residuals | None:
-        """The residuals, once: a second backward through the same graph finds out anew."""
-        residuals, self.residuals = self.residuals, None
-        return residuals
-
-
-def _may_keep(*tensors: Tensor | None) -> bool:
-    """Whether a backward may come that can take what the forward leaves.
-
-    Hooks of saved tensors, with which checkpointing and offloading rule what a graph holds, do not see residuals.
-    """
-    if not torch.is_grad_enabled() or _saved_tensors_hooks(True) is not None:
-        return False
-    return any(t is not None and t.requires_grad for t in tensors)
-
-
 class _ParticleLinear(torch.autograd.Function):
     """The operator; its forward mode goes through `second_order`."""
 
     @staticmethod
-    def forward(kept: _Kept, how: How | Staged, x: Tensor, *rest: Any) -> Tensor:
+    def forward(kept: Kept, how: How | Staged, x: Tensor, *rest: Any) -> Tensor:
         particles, bias = Particles(*rest[:4]), rest[4]
         if isinstance(how, Staged) or _is_staged(x):
             with _next_level():
@@ -144,8 +120,8 @@ class _ParticleLinear(torch.autograd.Function):
         return tangent if u_bias is None else (tangent + u_bias).to(tangent.dtype)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], kept: _Kept, how: How | Staged, *tensors: Tensor) -> Any:
-        call = partial(_apply, _ParticleLinear, _Kept(False), how)
+    def vmap(info: Any, in_dims: tuple[int | None, ...], kept: Kept, how: How | Staged, *tensors: Tensor) -> Any:
+        call = partial(_apply, _ParticleLinear, Kept(False), how)
         return _vmap_forward(call, how, info, in_dims[2:], *tensors)
 
 
@@ -227,7 +203,7 @@ class _ParticleLinearBackward(torch.autograd.Function):
     def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> Any:
         how, wanted, tensors = arguments[0], arguments[1:4], arguments[4:]
         if isinstance(how, Direct | Mehler) and not torch.is_grad_enabled():
-            dz, x, *particles = (_stacked(a, dim, info.batch_size) for a, dim in zip(tensors, in_dims[4:], strict=True))
+            dz, x, *particles = (stacked(a, dim, info.batch_size) for a, dim in zip(tensors, in_dims[4:], strict=True))
             if not _is_staged(x):
                 size = math.prod(x.shape[1:-1])
                 dz, matrix = dz.reshape(len(x), size, dz.shape[-1]), x.reshape(len(x), size, x.shape[-1])
@@ -237,7 +213,7 @@ class _ParticleLinearBackward(torch.autograd.Function):
                     gradient = gradient._replace(dx=gradient.dx.reshape(x.shape))
                 results = tuple(library.as_list(gradient, *wanted))
                 return results, (0,) * len(results)
-        return _vmap_list(partial(_apply, _ParticleLinearBackward), info, in_dims, *arguments)
+        return vmap_list(partial(_apply, _ParticleLinearBackward), info, in_dims, *arguments)
 
 
 class _LastStaged(torch.autograd.Function):
@@ -266,7 +242,7 @@ def _register(name: str) -> None:
     forward, backward, hessian = (group[name] for group in (library.FORWARD, library.BACKWARD, library.HESSIAN))
 
     def differentiable_forward(x: Tensor, *rest: Any) -> Tensor:
-        return _apply_here(_ParticleLinear, _Kept(False), Staged(name, rest[5:]), x, *rest[:5])
+        return _apply_here(_ParticleLinear, Kept(False), Staged(name, rest[5:]), x, *rest[:5])
 
     def differentiable_backward(*arguments: Any) -> list[Tensor]:
         tensors, settings, wanted = arguments[:6], arguments[6:-3], arguments[-3:]
@@ -279,8 +255,8 @@ def _register(name: str) -> None:
     library.implement(backward, differentiable_backward, "Autograd")
     library.implement(hessian, differentiable_hessian, "Autograd")
     torch.library.register_vmap(forward, partial(_vmap_forward, forward, None))
-    torch.library.register_vmap(backward, partial(_vmap_list, backward))
-    torch.library.register_vmap(hessian, partial(_vmap_list, hessian))
+    torch.library.register_vmap(backward, partial(vmap_list, backward))
+    torch.library.register_vmap(hessian, partial(vmap_list, hessian))
 
 
 def _vmap_forward(
@@ -291,29 +267,12 @@ def _vmap_forward(
         x, *rest = arguments
         return call(x.movedim(in_dims[0], 0), *rest), 0
     if isinstance(how, Direct | Mehler):
-        x, *rest = (_stacked(a, dim, info.batch_size) for a, dim in zip(arguments, in_dims, strict=True))
+        x, *rest = (stacked(a, dim, info.batch_size) for a, dim in zip(arguments, in_dims, strict=True))
         if not _is_staged(x):
             matrix = x.reshape(len(x), math.prod(x.shape[1:-1]), x.shape[-1])
             z = particle_linear_sets(matrix, Particles(*rest[:4]), rest[4], (how,) * len(x))
             return z.reshape(*x.shape[:-1], z.shape[-1]), 0
-    return torch.stack([call(*_select(arguments, in_dims, i)) for i in range(info.batch_size)]), 0
-
-
-def _vmap_list(call: Any, info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
-    """A gradient per sample is a call per sample."""
-    calls = [call(*_select(arguments, in_dims, i)) for i in range(info.batch_size)]
-    results = type(calls[0])(torch.stack(gradients) for gradients in zip(*calls, strict=True))
-    return results, type(calls[0])([0] * len(results))
-
-
-def _stacked(a: Tensor | None, dim: int | None, count: int) -> Any:
-    if a is None:
-        return None
-    return a.expand(count, *a.shape) if dim is None else a.movedim(dim, 0)
-
-
-def _select(arguments: tuple[Any, ...], in_dims: tuple[int | None, ...], index: int) -> list[Any]:
-    return [a if dim is None else a.select(dim, index) for a, dim in zip(arguments, in_dims, strict=True)]
+    return torch.stack([call(*select(arguments, in_dims, i)) for i in range(info.batch_size)]), 0
 
 
 def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
