@@ -284,10 +284,11 @@ def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
 
 def _apply_here(function: type[torch.autograd.Function], *arguments: Any) -> Any:
     """``function.apply`` of the dispatcher's level at hand, which torch.func has seen to."""
+    base: Any = super(torch.autograd.Function, function)
     if not _functorch_is_active():
-        return super(torch.autograd.Function, function).apply(*arguments)  # type: ignore[misc]
+        return base.apply(*arguments)
     with enable_single_level_autograd_function():
-        return super(torch.autograd.Function, function).apply(*arguments)  # type: ignore[misc]
+        return base.apply(*arguments)
 
 
 for _name in library.SETTINGS:
