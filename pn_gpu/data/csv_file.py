@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from pn_gpu.data.columns import Table
-from pn_gpu.data.content import damage_named, is_pipe, open_content
-from pn_gpu.data.text_layout import Layout, is_missing, is_number, read_layout, read_rows
+from pn_gpu.data.content import damage_named
+from pn_gpu.data.text_layout import Layout, read_layout, read_rows
+from pn_gpu.data.text_table import make_table
 
 
 def read_text(path: Path, file: IO[bytes], header: bool | None = None, decimal: str | None = None) -> Table:
@@ -88,27 +88,3 @@ def _read_numbers(path: Path, file: IO[bytes], layout: Layout) -> Table | None:
     if numbers.shape[1] != layout.width:
         return None
     return make_table(path, layout, tuple(numbers.T))
-
-
-def make_table(path: Path, layout: Layout, columns: tuple[np.ndarray, ...]) -> Table:
-    """A table whose rows are called by their lines, which are looked for when a message needs one."""
-
-    def row_label(row: int) -> str:
-        if is_pipe(path):
-            return f"row {row} (counted from 0)"
-        with open_content(path, "text") as (file, _):
-            rows = read_rows(file, layout.encoding, layout.separator, layout.first_line)
-            return f"line {next(itertools.islice(rows, row, None))[0]}"
-
-    return Table(path, layout.names, columns, row_label, layout.notes, layout.decimal)
-
-
-def first_word(path: Path, file: IO[bytes], layout: Layout) -> str:
-    """Where the first cell is that is no number, for a message."""
-    names = Table(path, layout.names, tuple(np.empty((layout.width, 0))))
-    for line, row in read_rows(file, layout.encoding, layout.separator, layout.first_line):
-        for index, cell in enumerate(row):
-            if is_missing(cell) or not is_number(cell):
-                got = repr(cell) if cell.strip() else "an empty cell"
-                return f"line {line}, {names.column_label(index)}: got {got}"
-    return "a cell that is no number"

@@ -10,8 +10,8 @@ import numpy as np
 from pn_gpu.data.arrays import Array
 from pn_gpu.data.columns import Table
 from pn_gpu.data.content import damage_named
-from pn_gpu.data.csv_file import first_word, make_table
 from pn_gpu.data.text_layout import MISSING_WORDS, Layout, is_missing
+from pn_gpu.data.text_table import first_word, make_table
 
 
 def _pandas(why: str) -> Any:
