@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pn_gpu.kernels.torch import flops  # noqa: F401  (registers its formulas)
+from pn_gpu.nn.batched import BatchedParticleLinear
 from pn_gpu.nn.initialisation import calibrate, parameter_groups
 from pn_gpu.nn.linear import ParticleLinear
 from pn_gpu.nn.mlp import ParticleMLP
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pn_gpu.nn.parallel import ColwiseParticleParallel, RowwiseParticleParallel
 
 __all__ = [
+    "BatchedParticleLinear",
     "ColwiseParticleParallel",
     "GradientTraffic",
     "ParticleLinear",
