@@ -12,6 +12,12 @@ from bench.harness import new_figure, save_picture
 from pn_gpu.files import replacing
 
 Row = dict[str, str]
+# Told apart by everybody (Okabe and Ito, 2008), and darker ones of the same where there are more.
+COLOURS = (
+    *("#e69f00", "#56b4e9", "#009e73", "#c8b400", "#0072b2", "#d55e00", "#cc79a7", "#000000"),
+    *("#7f5800", "#1f5f80", "#004d38", "#803800", "#777777"),
+)
+MARKERS = "os^Dv<>ph*XPd"
 HEADER = ("budget", "family", "parameters", "hidden", "test %", "seeds", "step ms")
 
 
@@ -114,8 +120,8 @@ def _draw(sections: dict[str, list[Cell]], folder: Path) -> None:
         return
     for axes, (data, cells) in zip(figure.subplots(1, len(sections), squeeze=False)[0], sections.items(), strict=True):
         _draw_section(axes, data, cells)
-    figure.axes[0].set_ylabel("test accuracy, %")
-    figure.axes[-1].legend(loc="lower right", fontsize=7)
+    figure.axes[0].set_ylabel("test error, %")
+    figure.axes[-1].legend(loc="upper right", fontsize=7)
     save_picture(figure, folder / "equal_parameters")
 
 
@@ -125,9 +131,10 @@ def _draw_section(axes: Any, data: str, cells: Sequence[Cell]) -> None:
         ours = _is_particles(own[0])
         axes.errorbar(
             [c.parameters for c in own],
-            [c.mean for c in own],
+            [100 - c.mean for c in own],
             [c.spread for c in own],
-            marker="os^Dv<>ph*XP"[index % 12],
+            color=COLOURS[index % len(COLOURS)],
+            marker=MARKERS[index % len(MARKERS)],
             ms=5,
             lw=1.8 if ours else 0.9,
             ls="-" if ours else "--",
@@ -135,6 +142,7 @@ def _draw_section(axes: Any, data: str, cells: Sequence[Cell]) -> None:
             label=family,
         )
     axes.set_xscale("log")
+    axes.set_yscale("log")
     axes.set_xlabel("parameters")
     axes.set_title(data)
     axes.grid(which="both", alpha=0.25, lw=0.5)
