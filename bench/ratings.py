@@ -57,7 +57,7 @@ class Setting(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the benchmark."""
     parser.add_argument("--models", default=",".join(MODELS), help=f"separated by commas (default: {','.join(MODELS)})")
-    parser.add_argument("--trials", type=int, default=12, help="settings that each search tries (default: 12)")
+    parser.add_argument("--trials", type=int, default=20, help="settings that each search tries (default: 20)")
     parser.add_argument("--seeds", type=int, default=3, help="networks of the best setting (default: 3)")
     parser.add_argument("--epochs", type=int, default=40, help="of a network; a trial takes half of them (default: 40)")
     add_save_option(parser)
@@ -132,7 +132,7 @@ def _measure(
     rng = np.random.default_rng(0)
     settings = [
         Setting(
-            float(np.exp(rng.uniform(np.log(1e-3), np.log(3e-2)))),
+            float(np.exp(rng.uniform(np.log(1e-4), np.log(3e-2)))),
             float(np.exp(rng.uniform(np.log(1e-6), np.log(3e-2)))),
             float(rng.choice([0.2, 0.5, 0.8])),
             float(rng.choice([0.5, 1.0])),
