@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save
 
 import pn_gpu as pn
 from pn_gpu.storage import METADATA_KEY
-
-MORE_MEMORY = 2**28
+from support.fuzzing import damaged_bytes, limit_memory, meet
 
 X, Y = np.random.default_rng(0).standard_normal((12, 3)), np.arange(12) % 2
 
@@ -98,20 +96,6 @@ def changed(value: Any, at: tuple[Any, ...], new: Any) -> Any:
     return copy
 
 
-def damaged_bytes(content: bytes) -> st.SearchStrategy[bytes]:
-    """The content with bytes changed, put in, or cut off."""
-    place = st.integers(0, len(content))
-    edits = st.lists(st.tuples(place, st.sampled_from([0, 1, 4]), st.binary(max_size=4)), max_size=4)
-
-    def apply(drawn: tuple[list[tuple[int, int, bytes]], int]) -> bytes:
-        result = content
-        for start, length, new in drawn[0]:
-            result = result[:start] + new + result[start + length :]
-        return result[: drawn[1] or None]
-
-    return st.tuples(edits, place | st.just(0)).map(apply)
-
-
 def damaged_metadata(tensors: dict[str, Any], metadata: dict[str, Any]) -> st.SearchStrategy[bytes]:
     """A sound file with something odd in the metadata, or without one of its arrays."""
     odd = st.tuples(st.sampled_from(places(metadata)), st.sampled_from([*ODD_VALUES, ...]))
@@ -142,39 +126,7 @@ def main(examples: int, folder: Path) -> None:
     for path in (network, checkpoint):
         tensors, metadata = with_metadata(path)
         for damage in (damaged_bytes(path.read_bytes()), damaged_metadata(tensors, metadata)):
-            meet(path, damage, examples)
-
-
-def meet(path: Path, damaged: st.SearchStrategy[bytes], examples: int) -> None:
-    """Read ``examples`` damaged files."""
-
-    @settings(
-        max_examples=examples,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(damaged)
-    def one(content: bytes) -> None:
-        path.write_bytes(content)
-        read(path)
-
-    good = path.read_bytes()
-    one()
-    path.write_bytes(good)
-
-
-def limit_memory() -> None:
-    """Let this process have little more than it has, where the system can do that."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
-    pages = Path("/proc/self/statm")
-    if pages.exists():
-        now = int(pages.read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (now + MORE_MEMORY, resource.RLIM_INFINITY))
+            meet(path, damage, examples, read)
 
 
 if __name__ == "__main__":

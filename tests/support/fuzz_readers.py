@@ -13,13 +13,11 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pn_gpu.data import load_inputs, load_table, read_idx
+from support.fuzzing import damaged_bytes, limit_memory, meet
 from support.idx_files import idx_bytes
-
-MORE_MEMORY = 2**28
 
 DOCUMENTED = (ValueError, TypeError)
 
@@ -65,17 +63,10 @@ def seeds() -> dict[str, bytes]:
 def damage(content: bytes) -> st.SearchStrategy[bytes]:
     """The content with bytes changed, put in, or cut off."""
     place = st.integers(0, len(content))
-    edit = st.tuples(place, st.sampled_from([0, 1, 4]), st.binary(max_size=4))
     numerals = st.tuples(
         place, st.just(1), st.sampled_from([b"9" * 30, b"-1", b"nan", b",", b";", b'"', b"\n", b"\xff\xfe"])
     )
-    return st.tuples(st.lists(edit | numerals, max_size=4), place).map(lambda drawn: _apply(content, *drawn))
-
-
-def _apply(content: bytes, edits: list[tuple[int, int, bytes]], end: int) -> bytes:
-    for start, length, new in edits:
-        content = content[:start] + new + content[start + length :]
-    return content[: end or None]
+    return damaged_bytes(content, numerals)
 
 
 def read(path: Path) -> None:
@@ -95,35 +86,8 @@ def main(examples: int, folder: Path) -> None:
         path = folder / name
         path.write_bytes(content)
         read(path)  # also so that what it takes to read is imported before memory gets scarce
-        _limit_memory()
-        _meet(path, damage(content), examples)
-
-
-def _meet(path: Path, damaged: st.SearchStrategy[bytes], examples: int) -> None:
-    @settings(
-        max_examples=examples,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(damaged)
-    def meet(content: bytes) -> None:
-        path.write_bytes(content)
-        read(path)
-
-    meet()
-
-
-def _limit_memory() -> None:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
-    pages = Path("/proc/self/statm")
-    if pages.exists():
-        now = int(pages.read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (now + MORE_MEMORY, resource.RLIM_INFINITY))
+        limit_memory()
+        meet(path, damage(content), examples, read)
 
 
 if __name__ == "__main__":
