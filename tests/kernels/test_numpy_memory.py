@@ -7,9 +7,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
+import pn_gpu as pn
 from pn_gpu.kernels import numpy as room
 from pn_gpu.kernels import potentials
-from pn_gpu.kernels.room import Direct
+from pn_gpu.kernels.room import Direct, Particles
 from support.oracle import random_case
 
 MB = 2**20
@@ -56,6 +57,21 @@ def test_memory_grows_with_the_nodes_not_with_the_pairs(potential):
 def test_a_large_batch_is_taken_in_pieces():
     case = random_case(20000, 16, 16, dtype="float32")
     assert beyond_results(case, "gaussian") <= 3 * case.x.nbytes / MB + 1
+
+
+def test_sets_take_the_memory_of_their_nodes():
+    def beyond_results_of(num_sets):
+        cases = [random_case(8, 4096, 4096, dtype="float32", seed=s) for s in range(num_sets)]
+        x, dz, *particles = (np.stack(a) for a in zip(*((c.x, c.dz, *c.particles) for c in cases), strict=True))
+        used, gradient = peak(lambda: pn.particle_linear_backward(dz, x, *Particles(*particles), method="direct"))
+        return (used - sum(a.nbytes for a in gradient)) / MB, gradient
+
+    beyond_results_of(2)  # what threads keep from call to call
+    (few, _), (many, gradient) = beyond_results_of(2), beyond_results_of(6)
+    results = sum(a.nbytes for a in gradient) / MB
+    # Each set's own results before they are stacked, and what one set takes; a stored W would be 64 MB a set.
+    assert many <= few + results
+    assert many <= 24
 
 
 def test_results_own_their_memory():

@@ -16,7 +16,7 @@ from pn_gpu.kernels.torch import compute, library
 from pn_gpu.nn import ParticleLinear
 
 SETTINGS = ("gaussian", None)
-FORWARD, BACKWARD = (each["particle_linear"] for each in (library.FORWARD, library.BACKWARD))
+FORWARD, BACKWARD, HESSIAN = (each["particle_linear"] for each in (library.FORWARD, library.BACKWARD, library.HESSIAN))
 
 
 def leaves(b=5, n_in=7, n_out=4, dim=3, dipole_dim=2, dtype=torch.float64, seed=0):
@@ -50,6 +50,20 @@ def test_opcheck_backward(needs):
     x, *particles, _ = (t.detach() for t in leaves())
     dz = torch.randn(5, 4, dtype=torch.float64)
     torch.library.opcheck(BACKWARD, (dz, x, *particles, *SETTINGS, *needs))
+
+
+@pytest.mark.parametrize(
+    ("directions", "needs"),
+    [("all", (True, True)), ("dz", (False, True)), ("x", (True, False)), ("particles", (True, True))],
+)
+def test_opcheck_hessian(directions, needs):
+    x, *particles, _ = (t.detach() for t in leaves())
+    dz = torch.randn(5, 4, dtype=torch.float64)
+    parts = {"dz": dz, "x": x, "particles": particles}
+    given = [p if directions in ("all", name) else None for name, p in parts.items()]
+    u_dz, u_x, u_particles = given
+    directed = (u_dz, u_x, *(u_particles or (None,) * 4))
+    torch.library.opcheck(HESSIAN, (dz, x, *particles, *directed, *SETTINGS, *needs))
 
 
 def test_opcheck_of_mixed_dtypes():
