@@ -62,8 +62,7 @@ def as_numbers(table: Table, index: int) -> Array:
     column = table.columns[index]
     if not is_text(column) or not all(value is None or is_number(value, table.decimal) for value in column):
         return column
-    written = (None if value is None else value.replace(",", ".") if table.decimal == "," else value for value in column)
-    return np.array([np.nan if value is None else float(value) for value in written])
+    return np.array([np.nan if value is None else float(value.replace(table.decimal, ".")) for value in column])
 
 
 def raise_faults(table: Table, faults: Mapping[int, Fault], hint: str = "") -> None:
