@@ -70,7 +70,8 @@ class InputCoding:
         else:
             parts.append("as they are")
         if self.categories:
-            parts.append(f"{len(self.categories)} columns of words as {self._num_words} of 0 and 1")
+            columns = "1 column" if len(self.categories) == 1 else f"{len(self.categories)} columns"
+            parts.append(f"{columns} of words as {self._num_words} of 0 and 1")
         return ", ".join(parts)
 
     @property
