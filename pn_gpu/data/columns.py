@@ -77,10 +77,13 @@ class Table:
             )
         return column % self.width
 
-    def leave_out(self, index: int) -> str:
-        """How to leave a column out, for a message."""
-        name = self.names[index] if self.names else self.places[index] if self.places else index
-        return f"drop=[{name!r}] (--drop {shlex.quote(str(name))}) leaves the column out"
+    def leave_out(self, indices: Sequence[int]) -> str:
+        """How to leave columns out, for a message; nothing for none."""
+        if not indices:
+            return ""
+        names = [self.names[i] if self.names else self.places[i] if self.places else i for i in indices]
+        typed = " ".join(shlex.quote(str(name)) for name in names)
+        return f"drop={names} (--drop {typed}) leaves the column{'s' if len(names) > 1 else ''} out"
 
     def select(self, indices: Sequence[int]) -> Table:
         """The columns of those indices, in that order."""

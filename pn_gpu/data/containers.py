@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import IO
 
 from pn_gpu.data.arrays import Array
-from pn_gpu.data.cells import check_cells
 from pn_gpu.data.columns import Table
 from pn_gpu.data.content import open_content
 from pn_gpu.data.csv_file import read_text
@@ -25,7 +24,7 @@ class TableOptions:
 
 
 def read_container(path: Path, options: TableOptions, *key_sets: tuple[str, ...]) -> Table | dict[str, Array]:
-    """The columns of a table, or the arrays of the first set of keys that a file holds in full.
+    """The columns of a table as they stand, or the arrays of the first set of keys that a file holds in full.
 
     A .npy or IDX file is one array, called ``x``.
 
@@ -37,7 +36,7 @@ def read_container(path: Path, options: TableOptions, *key_sets: tuple[str, ...]
     with open_content(path) as (file, kind):
         if kind in ("text", "parquet"):
             table = _without_row_names(_read_table(path, file, kind, options))
-            return check_cells(_without(table, options.drop))
+            return _without(table, options.drop)
         for name in ("header", "decimal", "drop"):
             if getattr(options, name) not in (None, ()):
                 raise ValueError(f"{name}: got {getattr(options, name)!r} for {path}, want it for a table only")

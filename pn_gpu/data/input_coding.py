@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from pn_gpu.checks import check_choice, check_flag, check_integer
 from pn_gpu.data.arrays import ELEMENTS_AT_ONCE, Array, as_float32, as_rows
+from pn_gpu.data.cells import Fault, as_numbers, find_infinite, raise_faults
 from pn_gpu.data.columns import Table, is_text, missing_in
+from pn_gpu.data.text_layout import is_number
 
 MISSING = ("mean", "drop", "refuse")
 
@@ -68,7 +70,8 @@ class InputCoding:
         else:
             parts.append("as they are")
         if self.categories:
-            parts.append(f"{len(self.categories)} columns of words as {self._num_words} of 0 and 1")
+            columns = "1 column" if len(self.categories) == 1 else f"{len(self.categories)} columns"
+            parts.append(f"{columns} of words as {self._num_words} of 0 and 1")
         return ", ".join(parts)
 
     @property
@@ -97,7 +100,8 @@ class InputCoding:
             if self.names is not None and inputs.names is not None:
                 inputs = inputs.matching(self.names)
             self._check_width(name, inputs.width)
-            if not self.categories and not any(map(is_text, inputs.columns)):
+            inputs = self._checked(inputs)
+            if not self.categories:
                 return self._encode_numbers(name, np.stack(inputs.columns, axis=1), notes)
             return self._encode_columns(name, inputs, notes)
         rows = as_rows(name, inputs)
@@ -140,19 +144,26 @@ class InputCoding:
         for index, column in enumerate(table.columns):
             gaps += int(missing_in(column).sum())
             if index in self.categories:
-                parts.append(_one_hot(table, index, self.categories[index]))
+                parts.append(_one_hot(column, self.categories[index]))
                 continue
-            if is_text(column):
-                row, word = next((row, word) for row, word in enumerate(column) if word is not None)
-                raise ValueError(
-                    f"{table.path}: {table.row_label(row)}, {table.column_label(index)}: got {word!r}, want a number"
-                    " as in training"
-                )
             filled = np.where(np.isnan(column), self.mean[index], column)
             with np.errstate(over="ignore"):
                 parts.append(as_float32(name, (filled - self.offset[index]) / self.scale[index])[:, None])
         self._note_gaps(name, gaps, notes)
         return np.concatenate(parts, axis=1)
+
+    def _checked(self, table: Table) -> Table:
+        """The table, with numbers and words in the columns that had them in training; all others are told of."""
+        columns, faults = [], {}
+        for index in range(table.width):
+            words = self.categories.get(index)
+            column = as_numbers(table, index) if words is None else _as_words(table.columns[index])
+            fault = _find_no_number(table, column) if words is None else _find_unknown(column, words)
+            if fault is not None:
+                faults[index] = fault
+            columns.append(column)
+        raise_faults(table, faults)
+        return replace(table, columns=tuple(columns))
 
     def _note_gaps(self, name: str, gaps: int, notes: list[str]) -> None:
         if gaps and self.missing != "mean":
@@ -200,22 +211,36 @@ class InputCoding:
         return coding
 
 
-def _one_hot(table: Table, index: int, words: Sequence[str]) -> Array:
-    """float32 [B, K]; a missing word is a row of zeros."""
+def _as_words(column: Array) -> Array:
+    """Words also where a few rows of a table hold nothing but numerals, which are read as numbers."""
+    if is_text(column):
+        return column
+    return np.array([None if np.isnan(value) else f"{value:g}" for value in column], dtype=object)
+
+
+def _find_no_number(table: Table, column: Array) -> Fault | None:
+    if not is_text(column):
+        return find_infinite(column)
+    row = next(row for row, word in enumerate(column) if word is not None and not is_number(word, table.decimal))
+    return Fault(row, f"got {column[row]!r}, want a number as in training")
+
+
+def _find_unknown(column: Array, words: Sequence[str]) -> Fault | None:
+    known = {None, *words}
+    row = next((row for row, word in enumerate(column) if word not in known), None)
+    if row is None:
+        return None
+    shown = ", ".join(words[:10]) + (", ..." if len(words) > 10 else "")
+    return Fault(row, f"got {column[row]!r}, want one of the training's categories: {shown}")
+
+
+def _one_hot(column: Array, words: Sequence[str]) -> Array:
+    """float32 [B, K] of known words; a missing word is a row of zeros."""
     numbers = {word: number for number, word in enumerate(words)}
-    # A column may come as numbers where a few rows of a table hold nothing but numerals.
-    column = table.columns[index]
-    values = column if is_text(column) else [None if np.isnan(value) else f"{value:g}" for value in column]
-    result = np.zeros((len(table), len(words)), np.float32)
-    for row, word in enumerate(values):
-        if word is None:
-            continue
-        if word not in numbers:
-            raise ValueError(
-                f"{table.path}: {table.row_label(row)}, {table.column_label(index)}: got {word!r}, want one of the"
-                f" training's categories: {', '.join(words[:10])}{', ...' if len(words) > 10 else ''}"
-            )
-        result[row, numbers[word]] = 1
+    result = np.zeros((len(column), len(words)), np.float32)
+    for row, word in enumerate(column):
+        if word is not None:
+            result[row, numbers[word]] = 1
     return result
 
 

@@ -11,9 +11,6 @@ from pn_gpu.data.input_coding import MISSING, PIXEL, InputCoding
 
 SCALES = ("auto", "standard", "none")
 
-# A column of more different words is a name or a remark, not a kind of something.
-MAX_CATEGORIES = 100
-
 
 def fit_inputs(
     inputs: Array | Table, training: Array | slice, scale: str = "auto", missing: str = "mean"
@@ -62,7 +59,7 @@ def _fit_table(table: Table, training: Array | slice, scale: str, missing: str) 
     categories = {}
     for index, column in enumerate(table.columns):
         if is_text(column):
-            categories[index] = _find_categories(table, index)
+            categories[index] = _find_categories(column)
             continue
         column_mean, column_deviation = mean_and_deviation(column[training][:, None])
         mean[index] = column_mean[0]
@@ -71,11 +68,5 @@ def _fit_table(table: Table, training: Array | slice, scale: str, missing: str) 
     return InputCoding(table.width, offset, deviation, mean, table.names, categories, missing)
 
 
-def _find_categories(table: Table, index: int) -> tuple[str, ...]:
-    words = tuple(sorted({word for word in table.columns[index] if word is not None}))
-    if len(words) > MAX_CATEGORIES or (len(words) > 20 and len(words) > len(table) / 2):
-        raise ValueError(
-            f"{table.path}: {table.column_label(index)}: got {len(words)} different words in {len(table)} rows, such as"
-            f" {words[0]!r}, want at most {MAX_CATEGORIES} categories; {table.leave_out(index)}"
-        )
-    return words
+def _find_categories(column: Array) -> tuple[str, ...]:
+    return tuple(sorted({word for word in column if word is not None}))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pn_gpu.data.arrays import Array, as_rows
+from pn_gpu.data.cells import check_cells
 from pn_gpu.data.columns import Table
 from pn_gpu.data.containers import TableOptions, read_container
 from pn_gpu.data.content import WANTED, is_pipe
@@ -117,9 +118,18 @@ def read_inputs(
         return coding.encode(name, values, notes), tuple(notes)
     notes = list(content.notes)
     if preprocessing is None:
-        return plain_coding(content.width).encode(str(path), content, notes), tuple(notes)
-    column = preprocessing.target_column
-    if isinstance(column, int) and content.names is None and content.width == preprocessing.inputs.width + 1:
-        notes.append(f"{content.column_label(column)}, the target in training, is left out")
-        content = content.without([column])
-    return preprocessing.inputs.encode(str(path), content, notes), tuple(notes)
+        return plain_coding(content.width).encode(str(path), check_cells(content), notes), tuple(notes)
+    return preprocessing.inputs.encode(str(path), _without_target(content, preprocessing, notes), notes), tuple(notes)
+
+
+def _without_target(table: Table, preprocessing: Preprocessing, notes: list[str]) -> Table:
+    """Without the column of the target, where columns are taken in their order and it is there beside the inputs."""
+    column, inputs = preprocessing.target_column, preprocessing.inputs
+    by_name = inputs.names is not None and table.names is not None
+    if column is None or by_name or table.width != inputs.width + 1:
+        return table
+    if isinstance(column, str) and column not in (table.names or ()):
+        return table
+    index = table.find(column)
+    notes.append(f"{table.column_label(index)}, the target in training, is left out")
+    return table.without([index])

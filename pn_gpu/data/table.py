@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pn_gpu.checks import check_integer, check_number
 from pn_gpu.data.arrays import Array
+from pn_gpu.data.cells import as_numbers, check_cells
 from pn_gpu.data.columns import Table
 from pn_gpu.data.containers import TableOptions, read_container
 from pn_gpu.data.content import stem
@@ -109,7 +110,9 @@ def split_off_target(
     index = table.find(target)
     column = index if table.names is None else table.names[index]
     name = f"{table.path}: {table.column_label(index)}"
-    return Part(str(table.path), table.without([index]), name, table.columns[index]), column
+    if preprocessing is None:
+        table = check_cells(table, index)
+    return Part(str(table.path), table.without([index]), name, as_numbers(table, index)), column
 
 
 def _part(path: Path, arrays: dict[str, Array], end: str) -> Part:

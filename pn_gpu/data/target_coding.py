@@ -47,13 +47,15 @@ class Classes:
         y = as_label_column(y)
         if y.ndim != 1:
             raise ValueError(f"{name}: got shape {y.shape}, want labels [samples] or one-hot rows")
-        known = {label: number for number, label in enumerate(self.labels)}
+        # As words, since another container may hold numbers or truth values as such, or in words.
+        known = {str(label): number for number, label in enumerate(self.labels)}
+        known |= {str(int(label)): number for number, label in enumerate(self.labels) if isinstance(label, bool)}
         distinct, positions = _distinct(y)
-        unknown = [label for label in distinct if label not in known]
+        unknown = [label for label in distinct if str(label) not in known]
         if unknown:
             shown = ", ".join(map(str, self.labels[:10])) + (", ..." if len(self.labels) > 10 else "")
             raise ValueError(f"{name}: got the label {unknown[0]!r}, want one of {shown}")
-        numbers = np.array([known[label] for label in distinct], np.int64)
+        numbers = np.array([known[str(label)] for label in distinct], np.int64)
         return numbers[positions]
 
     def decode(self, numbers: Array) -> Array:
@@ -227,8 +229,19 @@ def _distinct(column: Array) -> tuple[list[Any], Array]:
         labels = sorted(set(column))
         numbers = {label: number for number, label in enumerate(labels)}
         return labels, np.array([numbers[label] for label in column], np.int64)
-    values, positions = np.unique(column, return_inverse=True)
-    return [int(value) if value == int(value) else float(value) for value in values], positions.reshape(-1)
+    values, positions = np.unique(column.astype(int) if column.dtype == bool else column, return_inverse=True)
+    return [*own_words(values)], positions.reshape(-1)
+
+
+def own_words(labels: Array) -> tuple[str | int | float, ...]:
+    """Labels [K] as Python's own words, truth values and numbers, whole ones as such: what a file can keep."""
+    return tuple(_own_word(label) for label in labels.tolist())
+
+
+def _own_word(label: Any) -> str | int | float:
+    if isinstance(label, float):
+        return int(label) if label.is_integer() else label
+    return label if isinstance(label, str | int) else str(label)
 
 
 def _fit_numbers(y: Array, standardise: bool) -> Numbers:

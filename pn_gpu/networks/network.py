@@ -24,6 +24,7 @@ from pn_gpu.training.fit import fit
 from pn_gpu.training.history import History
 from pn_gpu.training.metrics import evaluate
 from pn_gpu.training.passes import batch_gradient, forward_pass
+from pn_gpu.training.weighted_examples import as_examples
 
 if TYPE_CHECKING:
     from pn_gpu.data.preprocessing import Preprocessing
@@ -107,7 +108,7 @@ class Network(Model):
             return xp.argmax(y, axis=-1)
         return xp.astype(y > 0.5, xp.int64) if self.is_classifier else y
 
-    def evaluate(self, x: Array, y: Array, batch_size: int = 1024) -> dict[str, float]:
+    def evaluate(self, x: Array, y: Array, batch_size: int = 1024, sample_weight: Array = None) -> dict[str, float]:
         """The mean loss over all examples and, of a classifier, the accuracy (0 to 1).
 
         Parameters
@@ -116,6 +117,8 @@ class Network(Model):
         y : array
             Labels [B] (whole numbers) or targets [B, M].
         batch_size : int, default 1024
+        sample_weight : array [B], optional
+            How much every example counts, at least 0, in the loss and in the accuracy; only ratios matter.
 
         Returns
         -------
@@ -125,14 +128,10 @@ class Network(Model):
         Raises
         ------
         ValueError, TypeError
-            If shapes, dtypes or labels do not fit the network, or there is no example.
+            If shapes, dtypes, labels or weights do not fit, or there is no example.
         """
         size = check_integer("batch_size", batch_size, low=1)
-        inputs = as_inputs(x, self)
-        targets = as_targets(y, inputs.shape[0], self)
-        if inputs.shape[0] == 0:
-            raise ValueError("x: got no examples, want at least one")
-        return evaluate(self, inputs, targets, batch_size=size)
+        return evaluate(self, *as_examples(self, x, y, sample_weight), batch_size=size)
 
     def loss_and_gradient(self, x: Array, y: Array) -> tuple[float, ParameterVector]:
         """The mean loss over a batch and its gradient under the parameters' names.

@@ -13,6 +13,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from pn_gpu.checks import check_choice, check_flag, check_integer, check_number
+from pn_gpu.data import Preprocessing
+from pn_gpu.data.input_coding import InputCoding
+from pn_gpu.data.target_coding import TargetCoding
 from pn_gpu.networks.particle_network import ParticleNetwork
 from pn_gpu.training.batches import ArrayBatches, IterableBatches
 from pn_gpu.training.callbacks import EarlyStopping
@@ -34,6 +37,12 @@ STEPS_PER_EPOCH, SMALLEST_BATCH, LARGEST_BATCH = 15, 32, 256
 
 # A stream has no end towards which the learning rate could fall, so `partial_fit` takes this part of the peak.
 PARTIAL_FIT_RATE = 0.5
+
+
+def name_of_column(y: Any) -> str | None:
+    """What a pandas column is called, if it is one."""
+    name = getattr(y, "name", None)
+    return name if isinstance(name, str) else None
 
 
 class ParticleEstimator(BaseEstimator):
@@ -109,14 +118,16 @@ class ParticleEstimator(BaseEstimator):
     def _check_weights(self, X: Array, sample_weight: Any) -> Array | None:
         return None if sample_weight is None else _check_sample_weight(sample_weight, X, ensure_non_negative=True)
 
-    def _start(self, X: Array, sample_weight: Array | None, num_outputs: int, **network: Any) -> None:
-        """Take the scale of the inputs and make a fresh network."""
+    def _start(
+        self, X: Array, sample_weight: Array | None, targets: TargetCoding, target: str | None, output: str
+    ) -> None:
+        """Take the scale of the inputs and make a fresh network, whose file will say what was done to the data."""
         hidden = [*self.hidden] if isinstance(self.hidden, Iterable) else [self.hidden]
         self._stream: TrainingRun | None = None
         self.scaler_ = StandardScaler().fit(X, sample_weight=sample_weight) if self.scale else None
         self._random = check_random_state(self.random_state)
         self.network_ = ParticleNetwork(
-            [X.shape[1], *hidden, num_outputs],
+            [X.shape[1], *hidden, targets.num_outputs],
             self.dim,
             dipole_dim=self.dipole_dim,
             initialisation=self.initialisation,
@@ -128,8 +139,16 @@ class ParticleEstimator(BaseEstimator):
             seed=self._draw_seed(),
             backend=self.backend,
             dtype=X.dtype.name if self.dtype == "auto" else self.dtype,
-            **network,
+            output=output,
         )
+        self.network_.preprocessing = Preprocessing(self._input_coding(X.shape[1]), targets, target)
+
+    def _input_coding(self, width: int) -> InputCoding:
+        """What `_inputs` does, as the network's file keeps it."""
+        zeros, ones = np.zeros(width), np.ones(width)
+        mean, scale = (zeros, ones) if self.scaler_ is None else (self.scaler_.mean_, self.scaler_.scale_)
+        names = getattr(self, "feature_names_in_", None)
+        return InputCoding(width, mean, scale, mean, None if names is None else (*names,), missing="refuse")
 
     def _draw_seed(self) -> int:
         return int(self._random.randint(np.iinfo(np.int32).max))

@@ -11,7 +11,8 @@ from sklearn.utils import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d, validate_data
 
-from pn_gpu.sklearn.base import DTYPES, Array, ParticleEstimator
+from pn_gpu.data.target_coding import Classes, own_words
+from pn_gpu.sklearn.base import DTYPES, Array, ParticleEstimator, name_of_column
 
 
 class ParticleClassifier(ClassifierMixin, ParticleEstimator):
@@ -58,7 +59,8 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
     classes_ : array, [K]
         The labels.
     network_ : ParticleNetwork
-        Of scaled inputs, with an output for every label; ``network_.save(path)`` writes it.
+        Of scaled inputs, with an output for every label. ``network_.save(path)`` writes it with the scaling and the
+        labels, so that ``pn-gpu predict`` and `pn_gpu.data.predict` take tables as `fit` took them.
     scaler_ : StandardScaler or None
     history_ : History
         Of the last `fit` or `partial_fit`.
@@ -141,6 +143,7 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
         """
         self._check_parameters()
         goes_on = self.warm_start and hasattr(self, "network_")
+        target = name_of_column(y)
         X, y = validate_data(self, X, y, dtype=DTYPES, reset=not goes_on)
         y = _check_labels(y)
         classes = np.unique(y)
@@ -151,7 +154,7 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
         weights = self._weights(X, y, sample_weight)
         if not goes_on:
             self.classes_ = classes
-            self._start(X, weights, len(classes), output="softmax")
+            self._start(X, weights, Classes(own_words(classes)), target, output="softmax")
         labels = np.searchsorted(classes, y)
         self._train(X, labels, weights, stratify=labels)
         return self
@@ -168,6 +171,7 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
         """
         self._check_parameters()
         is_first = not hasattr(self, "network_")
+        target = name_of_column(y)
         X, y = validate_data(self, X, y, dtype=DTYPES, reset=is_first)
         y = _check_labels(y)
         if is_first:
@@ -184,7 +188,7 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
         weights = self._weights(X, y, sample_weight)
         if is_first:
             self.classes_ = all_classes
-            self._start(X, weights, len(all_classes), output="softmax")
+            self._start(X, weights, Classes(own_words(all_classes)), target, output="softmax")
         labels = np.searchsorted(all_classes, y)
         self._train_once(X, labels, weights)
         return self

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import Tags
 from sklearn.utils.validation import validate_data
 
-from pn_gpu.sklearn.base import DTYPES, Array, ParticleEstimator
+from pn_gpu.data.target_coding import Numbers
+from pn_gpu.sklearn.base import DTYPES, Array, ParticleEstimator, name_of_column
 
 
 class ParticleRegressor(RegressorMixin, ParticleEstimator):
@@ -52,7 +54,8 @@ class ParticleRegressor(RegressorMixin, ParticleEstimator):
     Attributes
     ----------
     network_ : ParticleNetwork
-        Of scaled inputs, with an output for every scaled target; ``network_.save(path)`` writes it.
+        Of scaled inputs, with an output for every scaled target. ``network_.save(path)`` writes it with both scalings,
+        so that ``pn-gpu predict`` and `pn_gpu.data.predict` take tables as `fit` took them.
     scaler_, target_scaler_ : StandardScaler or None
     history_ : History
         Of the last `fit` or `partial_fit`.
@@ -96,6 +99,7 @@ class ParticleRegressor(RegressorMixin, ParticleEstimator):
 
     def _prepare(self, X: Any, y: Any, sample_weight: Any, is_first: bool) -> tuple[Array, Array, Array | None]:
         """Checked inputs, scaled targets [B, K] and weights; the first time a network is made for them."""
+        target = name_of_column(y)
         X, y = validate_data(self, X, y, dtype=DTYPES, multi_output=True, y_numeric=True, reset=is_first)
         weights = self._check_weights(X, sample_weight)
         columns = y[:, None] if y.ndim == 1 else y
@@ -103,11 +107,17 @@ class ParticleRegressor(RegressorMixin, ParticleEstimator):
             self._is_column = y.ndim == 2
             self.n_outputs_ = columns.shape[1]
             self.target_scaler_ = StandardScaler().fit(columns, sample_weight=weights) if self.scale else None
-            self._start(X, weights, self.n_outputs_, output="linear")
+            self._start(X, weights, self._target_coding(), target, output="linear")
         elif columns.shape[1] != self.n_outputs_:
             raise ValueError(f"y: got {columns.shape[1]} targets, want {self.n_outputs_} as before")
         targets = columns if self.target_scaler_ is None else self.target_scaler_.transform(columns)
         return X, targets, weights
+
+    def _target_coding(self) -> Numbers:
+        scaler = self.target_scaler_
+        if scaler is None:
+            return Numbers(np.zeros(self.n_outputs_), np.ones(self.n_outputs_))
+        return Numbers(scaler.mean_, scaler.scale_)
 
     def predict(self, X: Any) -> Array:
         """The targets, [B] or [B, K] as y had them."""

@@ -74,7 +74,7 @@ def restore_checkpoint(run: TrainingRun, path: str | os.PathLike[str]) -> None:
     before = to_numpy(run.network.parameters.flat).copy()
     try:
         architecture = run.network.complete_architecture(metadata["architecture"])
-        _check_same({"architecture": architecture}, {"architecture": run.network.architecture()})
+        _check_same(architecture, run.network.architecture())
         training = metadata[_TRAINING]
         _check_same(training["settings"], run.settings())
         _restore_numbers(run, tensors)

@@ -248,3 +248,43 @@ def test_bad_options_are_named(write_csv, options, error):
 def test_inputs_without_targets(write_csv):
     np.testing.assert_array_equal(load_inputs(write_csv("a,b\n1,2\n3,4\n")), [[1, 2], [3, 4]])
     assert load(write_csv("a,b\n1,2\n3,4\n")).num_features == 1
+
+
+def test_all_columns_that_cannot_be_used_are_told_of_at_once(write_csv):
+    pytest.importorskip("pandas")
+    lines = "".join(f"person {i},2024-03-{i % 28 + 1:02},{i},{'x' if i == 3 else i},{i % 2}\n" for i in range(50))
+    path = write_csv("name,when,a,b,c\n" + lines)
+    with pytest.raises(ValueError) as caught:
+        load_table(path, target="c")
+    message = str(caught.value)
+    assert "column 1 ('name'): got 50 different words" in message
+    assert "line 2, column 2 ('when'): got '2024-03-01', a date or time" in message
+    assert "line 5, column 4 ('b'): got 'x', want a number" in message
+    assert message.endswith("drop=['name', 'when', 'b'] (--drop name when b) leaves the columns out")
+    assert load_table(path, target="c", drop=["name", "when", "b"]).num_features == 1
+    many = ",".join(f"when{i}" for i in range(30)) + ",c\n" + ("2024-03-01," * 30 + "1\n") * 4
+    with pytest.raises(ValueError, match="; and 20 columns more; drop="):
+        load_table(write_csv(many))
+
+
+def test_what_was_left_out_in_training_is_not_looked_at_in_prediction(write_csv):
+    pytest.importorskip("pandas")
+    text = "when,a,b,c\n" + "".join(f"2024-03-01,{i},{'uv'[i % 2]},{i % 2}\n" for i in range(20))
+    preprocessing = load_table(write_csv(text), drop=["when"]).preprocessing
+    assert load_inputs(write_csv(text), preprocessing=preprocessing).shape == (20, 3)
+    assert len(load_table(write_csv(text), preprocessing=preprocessing).x_test) == 4
+    wrong = "when,a,b,c\n2024-03-01,1,u,0\n2024-03-01,x,v,1\n2024-03-02,3,2024-03-01,1\n"
+    with pytest.raises(ValueError) as caught:
+        load_inputs(write_csv(wrong), preprocessing=preprocessing)
+    assert "line 3, column 2 ('a'): got 'x', want a number as in training; line 4, column 3 ('b'): got" in str(
+        caught.value
+    )
+
+
+def test_numerals_among_the_words_of_a_category(write_csv):
+    """Mostly numerals in a few rows, which in training would be a slip of the pen."""
+    pytest.importorskip("pandas")
+    text = "kind,c\n" + "".join(f"{'ab1cd'[i % 5]},{i % 2}\n" for i in range(20))
+    preprocessing = load_table(write_csv(text)).preprocessing
+    x = load_inputs(write_csv("kind,c\n1,0\n1,1\na,0\n"), preprocessing=preprocessing)
+    np.testing.assert_array_equal(x.argmax(axis=1), [0, 0, 1])

@@ -17,6 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 import pn_gpu as pn
+from pn_gpu.cli import main
+from pn_gpu.data import predict
 from pn_gpu.sklearn import ParticleClassifier, ParticleRegressor
 
 IRIS = load_iris()
@@ -95,6 +97,56 @@ def test_the_network_can_be_saved_as_any(tmp_path):
     outputs = pn.load(tmp_path / "net.safetensors", backend="numpy").predict(estimator.scaler_.transform(X[:, :3]))
     want = estimator.target_scaler_.inverse_transform(outputs)[:, 0]
     np.testing.assert_array_equal(estimator.predict(X[:, :3]), want)
+
+
+@pytest.mark.parametrize("labels", [Y, IRIS.target + 4, IRIS.target == 1, IRIS.target.astype(str)])
+@pytest.mark.parametrize("named", [True, False])
+def test_a_saved_classifier_predicts_the_raw_table(labels, named, tmp_path, monkeypatch, capsys):
+    pandas = pytest.importorskip("pandas")
+    monkeypatch.chdir(tmp_path)
+    frame = pandas.DataFrame(X, columns=[f"a{i}" for i in range(4)])
+    given = frame if named else X
+    estimator = ParticleClassifier(16, **QUICK).fit(given, pandas.Series(labels, name="kind") if named else labels)
+    estimator.network_.save("net.safetensors")
+    order = ["a2", "a0", "a3", "a1"] if named else list(frame)
+    frame[order].assign(**({"kind": labels} if named else {})).to_csv("raw.csv", index=False)
+    want = [str(label) for label in estimator.predict(given)]
+    assert main(["predict", "net.safetensors", "--data", "raw.csv"]) == 0
+    assert capsys.readouterr().out.split() == want
+    network = pn.load("net.safetensors", backend="numpy")
+    assert predict(network, X).tolist() == estimator.predict(given).tolist()
+    np.testing.assert_allclose(predict(network, X, proba=True), estimator.predict_proba(given), rtol=1e-4, atol=1e-7)
+    if named:
+        assert main(["evaluate", "net.safetensors", "--data", "raw.csv"]) == 0
+        assert f"accuracy {100 * estimator.score(given, labels):.2f} %" in capsys.readouterr().out.splitlines()[-1]
+
+
+@pytest.mark.parametrize("options", [{}, {"scale": False}])
+def test_a_saved_regressor_predicts_the_raw_table(options, tmp_path, monkeypatch, capsys):
+    pandas = pytest.importorskip("pandas")
+    monkeypatch.chdir(tmp_path)
+    frame = pandas.DataFrame(X, columns=["a", "b", "c", "d"])
+    estimator = ParticleRegressor(16, **QUICK, **options).fit(X[:, :3], frame["d"])
+    estimator.network_.save("net.safetensors")
+    frame.to_csv("raw.csv", index=False)
+    assert main(["predict", "net.safetensors", "--data", "raw.csv"]) == 0
+    captured = capsys.readouterr()
+    np.testing.assert_allclose(np.array(captured.out.split(), float), estimator.predict(X[:, :3]), rtol=1e-4)
+    assert "column 4 ('d'), the target in training, is left out" in captured.err
+    # `partial_fit` makes a network that says as much.
+    stream = ParticleRegressor(16, **options).partial_fit(frame[["a", "b"]], frame[["c", "d"]])
+    again = pickle.loads(pickle.dumps(stream)).network_
+    np.testing.assert_allclose(predict(again, "raw.csv"), stream.predict(frame[["a", "b"]]), rtol=1e-4)
+
+
+def test_scores_are_weighted():
+    weights = RNG.uniform(0, 2, 150)
+    classifier = ParticleClassifier(epochs=2, random_state=0).fit(X, Y)
+    right = classifier.predict(X) == Y
+    assert classifier.score(X, Y, weights) == pytest.approx(np.average(right, weights=weights))
+    regressor = ParticleRegressor(epochs=2, random_state=0).fit(X[:, :3], X[:, 3])
+    want = r2_score(X[:, 3], regressor.predict(X[:, :3]), sample_weight=weights)
+    assert regressor.score(X[:, :3], X[:, 3], sample_weight=weights) == pytest.approx(want)
 
 
 def test_parameters_are_kept_as_given_and_cloned():

@@ -62,6 +62,19 @@ def test_the_weighted_loss_over_small_batches():
     assert still["accuracy"][0] == pytest.approx(np.average(y.argmax(axis=1) == LABELS, weights=weights), rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("make", "y"),
+    [(classifier, LABELS), (binary, (TARGETS > 0).astype(float)), (lambda: regression("mse"), TARGETS)],
+)
+def test_an_evaluation_counts_as_repetitions_do(make, y):
+    network, rows = make(), np.repeat(np.arange(60), COUNTS)
+    got = network.evaluate(X, y, batch_size=7, sample_weight=3.0 * COUNTS)
+    assert got == pytest.approx(network.evaluate(X[rows], y[rows]), rel=1e-12)
+    assert got["loss"] != pytest.approx(network.evaluate(X, y)["loss"], rel=1e-3)
+    with pytest.raises(ValueError, match=r"sample_weight: got shape \(3,\), want \[60\]"):
+        network.evaluate(X, y, sample_weight=np.ones(3))
+
+
 def test_equal_weights_change_nothing():
     plain, weighted = classifier(), classifier()
     fit(plain, LABELS)
