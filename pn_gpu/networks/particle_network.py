@@ -44,10 +44,10 @@ class ParticleNetwork(Network):
         Dimensions n of the positions: by default those of ``positions``, else 3.
     positions : array [N, n], optional
         Where the inputs are, if that is known: pixels of an image, sensors, samples in time. They stay as given: the
-        file of the network holds them, but they are not trained, penalised or counted as parameters. The unit of length
-        is the width of the potential, so inputs that shall work together are a few units apart at most: scale them to a
-        standard deviation of about 1, and take ``shared=False``, which leaves the hidden particles free to be where the
-        sensors want them. `pn_gpu.with_inputs` exchanges the inputs of a trained network. By default positions are
+        file of the network holds them, but they are not trained, penalised or counted as parameters. All other
+        particles start around 0 and the unit of length is the width of the potential, so centre them on 0 and scale
+        them to a standard deviation of about 1, as `pn_gpu.grid_positions` does; and take ``shared=False``, which is
+        far more accurate here. `pn_gpu.with_inputs` exchanges the inputs of a trained network. By default positions are
         drawn and trained.
     dipole_dim : int, optional
         Dimensions d of the dipoles; by default those of the positions. A particle has n + d parameters. Few dimensions
@@ -151,19 +151,12 @@ class ParticleNetwork(Network):
         if self.initialisation == "scaled":
             for index, size in enumerate(self._dipole_sizes()):
                 values[self._size_parameter(index)] *= size
-        fixed = {} if given is None else self._fix_inputs(values, given)
+        fixed = {}
+        if given is not None:
+            del values[INPUT_POSITIONS]
+            fixed[INPUT_POSITIONS] = given
         self._set_parameters(values, fixed)
         self._drawn = self._digest()
-
-    def _fix_inputs(
-        self, values: dict[str, np.ndarray[Any, Any]], positions: np.ndarray[Any, Any]
-    ) -> dict[str, np.ndarray[Any, Any]]:
-        """Take the input positions out of the parameters; all others start around them. Returns what is fixed."""
-        del values[INPUT_POSITIONS]
-        for name in values:
-            if name.endswith(".positions"):
-                values[name] += positions.mean(axis=0)
-        return {INPUT_POSITIONS: positions}
 
     def _dipole_sizes(self) -> list[float]:
         """How large the dipoles (or charges) of every layer's outputs start."""

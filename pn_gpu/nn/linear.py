@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-from pn_gpu.checks import check_choice, check_flag
+from pn_gpu.checks import check_choice, check_flag, check_integer
 from pn_gpu.dispatch import outside_transforms, readable
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.potentials import Potential
@@ -20,6 +20,7 @@ from pn_gpu.kernels.staging import Planned
 from pn_gpu.kernels.torch import particle_linear, potential_name
 from pn_gpu.kernels.torch.checks import check_input
 from pn_gpu.kernels.torch.weight import dense_weight
+from pn_gpu.model.fixed_positions import check_positions
 from pn_gpu.model.initialisation import (
     INITIALISATIONS,
 )
@@ -50,7 +51,8 @@ class ParticleLinear(nn.Module):
         The input and output node sets: a number makes a new one, a `Particles` is used as it is and so shared
         with whatever else holds it.
     dim : int, optional
-        Dimensions of the positions of new node sets: by default those of a given `Particles`, else 3.
+        Dimensions of the positions of new node sets: by default those of a given `Particles` or of ``positions``, else
+        3.
     bias : bool, default True
     potential : str or Potential, default "gaussian"
         The pairwise function k(s), by name or registered under its name.
@@ -66,6 +68,8 @@ class ParticleLinear(nn.Module):
         at about unit size; of the output set if that is new, else of the input set. Inputs of unit mean square are
         assumed, for a new input set; for a given one, activations (ReLU) of a layer whose output set it is.
         `pn_gpu.nn.calibrate` measures instead.
+    positions : array or Tensor, [in_features, dim], optional
+        Of a new input node set: where the inputs are, given and not trained, as in `Particles`.
     input_precision : {None, "ieee", "tf32", "bf16x3"}, default None
         How a GPU takes products of float32 inputs; None follows `torch.set_float32_matmul_precision`.
     generator : torch.Generator, optional
@@ -101,6 +105,7 @@ class ParticleLinear(nn.Module):
         *,
         dipole_dim: int | None = None,
         initialisation: str = "scaled",
+        positions: Any = None,
         input_precision: str | None = None,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
@@ -122,14 +127,21 @@ class ParticleLinear(nn.Module):
             device = given[0].positions.device if device is None else device
             dtype = given[0].positions.dtype if dtype is None else dtype
 
-        def node_set(features: int | Particles, length: float) -> Particles:
+        if positions is not None:
+            if isinstance(in_features, Particles):
+                raise ValueError("positions: got them beside in_features of Particles, want a number of in_features")
+            positions = check_positions(positions, check_integer("in_features", in_features, low=1), dim)
+            dim = positions.shape[1]
+
+        def node_set(features: int | Particles, length: float, positions: Any = None) -> Particles:
             if isinstance(features, Particles):
                 return features
             return Particles(
                 features,
-                3 if dim is None else dim,
+                dim,
                 dipole_dim,
                 dipole_length=length,
+                positions=positions,
                 generator=generator,
                 device=device,
                 dtype=dtype,
@@ -140,7 +152,7 @@ class ParticleLinear(nn.Module):
             in_length, out_length = scaled_lengths(
                 in_features, out_features, 3 if dim is None else dim, dipole_dim, self.potential
             )
-        self.in_particles = node_set(in_features, in_length)
+        self.in_particles = node_set(in_features, in_length, positions)
         self.out_particles = node_set(out_features, out_length)
         check_same_make(self.in_particles, self.out_particles)
         if check_flag("bias", bias):
