@@ -82,7 +82,7 @@ def accuracies(kind: str, network: Any, data: str, split: Split, setting: Settin
 Rule = Callable[[Any, Array, str, Split, Setting, Change], tuple[Any, Array] | None]
 
 
-def _hand_over(interpolation: str) -> Rule:
+def _with_inputs(interpolation: str) -> Rule:
     def rule(network: Any, x: Array, data: str, split: Split, setting: Setting, change: Change) -> tuple[Any, Array]:
         return pn.with_inputs(network, scale(data, setting) * change.places, interpolation), x
 
@@ -126,8 +126,9 @@ def _fill(value: Callable[[Split], Array]) -> Rule:
 
 
 _PARTICLE_RULES: dict[str, Rule] = {
-    "dipoles handed over, kriging": _hand_over("kriging"),
-    "dipoles handed over, nearest": _hand_over("nearest"),
+    "with_inputs, kriging": _with_inputs("kriging"),
+    "with_inputs, nearest": _with_inputs("nearest"),
+    "readings interpolated, kriging": _interpolate("kriging"),
     "dipoles copied from the nearest, times area": _copy_dipoles,
 }
 _DENSE_RULES: dict[str, Rule] = {

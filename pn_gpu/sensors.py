@@ -3,12 +3,12 @@
 The weights of such a network are a function of the place, so it can be asked what it makes of sensors that it was not
 trained with. Readings x'_k at new places estimate those at the old ones, x_i = sum_k A_ik x'_k, and then
 
-    sum_i x_i (v_i . v_j) k(r_i - r_j) = sum_k x'_k sum_i A_ik (v_i . v_j) k(r_i - r_j)
+    z_j = sum_i x_i w_ij = sum_k x'_k w'_kj,    w'_kj = sum_i A_ik w_ij
 
-which are the weights of dipoles v'_k = sum_i A_ik v_i, as long as k hardly changes between a sensor and its neighbours.
-Every old sensor hands its dipole to the new ones around it, as charges are given to the points of a grid in
-particle-mesh methods (Hockney and Eastwood, 1988). The rows of A add up to 1, so the sum of the dipoles stays and with
-it the scale of z, however many sensors there are.
+A new sensor has one dipole for all its weights: that which comes nearest to them, by least squares over the outputs.
+Where the potential hardly changes from a sensor to its neighbours it is sum_i A_ik v_i: every old sensor hands its
+dipole to the new ones around it, as charges are given to the points of a grid in particle-mesh methods (Hockney and
+Eastwood, 1988). The rows of A add up to 1, so the scale of z stays, however many sensors there are.
 """
 
 from __future__ import annotations
@@ -22,10 +22,18 @@ import numpy as np
 from pn_gpu.backends import to_numpy
 from pn_gpu.checks import check_choice, check_integer, check_number
 from pn_gpu.interpolation import INTERPOLATIONS, interpolation_matrix
+from pn_gpu.kernels.room import Particles
 from pn_gpu.model.fixed_positions import check_positions
+from pn_gpu.model.layers import ParticleLayer
 from pn_gpu.networks.particle_network import ParticleNetwork
+from pn_gpu.operator import dense_weight
 
 Array = np.ndarray[Any, Any]
+
+# Outputs whose weights are made at a time: W is never stored.
+OUTPUTS = 256
+# Beside the mean curvature of the least squares: enough for components that no output sees.
+RIDGE = 1e-6
 
 
 def grid_positions(shape: int | Sequence[int], half_width: float = 2.0) -> Array:
@@ -97,10 +105,11 @@ def with_inputs(network: ParticleNetwork, positions: Any, interpolation: str = "
     if not network.has_fixed_inputs:
         raise ValueError("network: got one that trains its input positions, want one made with positions=")
     if network.model.name != "dipole":
-        raise ValueError(f"network: got the model {network.model.name!r}, want 'dipole': phases cannot be added up")
-    inputs = network.particles[0]
-    old_positions, old_dipoles = to_numpy(inputs.positions), to_numpy(inputs.dipoles)
-    dipoles = handed_over(old_dipoles, old_positions, positions, interpolation)
+        raise ValueError(f"network: got the model {network.model.name!r}, want 'dipole', whose inputs have any length")
+    first = network.connections[0]
+    assert isinstance(first, ParticleLayer)
+    layer = Particles(*map(to_numpy, first.particles(network.parameters)))
+    dipoles = new_dipoles(layer, network.potential, positions, interpolation)
     architecture = network.architecture()
     architecture["sizes"][0] = len(dipoles)
     architecture["positions"] = positions
@@ -112,8 +121,38 @@ def with_inputs(network: ParticleNetwork, positions: Any, interpolation: str = "
     return result
 
 
-def handed_over(dipoles: Array, old: Array, positions: Any, interpolation: str) -> Array:
-    """The dipoles v' [N', d] of sensors at new ``positions``, from those [N, d] at ``old`` ones [N, n]."""
-    new = check_positions(positions, dim=old.shape[1])
+def new_dipoles(layer: Particles, potential: str, positions: Any, interpolation: str) -> Array:
+    """The dipoles v' [N', d] of input sensors at ``positions`` [N', n], in float64.
+
+    Parameters
+    ----------
+    layer : Particles
+        r_in, v_in, r_out and v_out of the layer that has learnt, as NumPy arrays.
+    potential : str
+    positions, interpolation
+        As `with_inputs` has them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the positions or the name of the interpolation do not fit.
+    """
+    r_in, v_in, r_out, v_out = (np.asarray(a, np.float64) for a in layer)
+    new = check_positions(positions, dim=r_in.shape[1])
     check_choice("interpolation", interpolation, INTERPOLATIONS)
-    return interpolation_matrix(new, old, interpolation).T @ dipoles.astype(np.float64)
+    hand_over = interpolation_matrix(new, r_in, interpolation).T  # [N', N]
+    num, dim = len(new), v_in.shape[1]
+    ones = np.ones((num, 1))
+    gram, right = np.zeros((num, dim * dim)), np.zeros((num, dim))
+    for start in range(0, len(r_out), OUTPUTS):
+        r, v = r_out[start : start + OUTPUTS], v_out[start : start + OUTPUTS]
+        wanted = hand_over @ dense_weight(r_in, v_in, r, v, potential)  # [N', some of M]
+        k = dense_weight(new, ones, r, np.ones((len(r), 1)), potential)
+        gram += k**2 @ (v[:, :, None] * v[:, None, :]).reshape(len(v), dim * dim)
+        right += (wanted * k) @ v
+    gram = gram.reshape(num, dim, dim)
+    # Where the outputs say nothing of a component of the dipole, it is what was handed over.
+    first = hand_over @ v_in
+    ridge = RIDGE * np.trace(gram, axis1=1, axis2=2).mean() / dim or 1.0
+    left = right - (gram @ first[:, :, None])[:, :, 0]
+    return first + np.linalg.solve(gram + ridge * np.eye(dim), left[:, :, None])[:, :, 0]

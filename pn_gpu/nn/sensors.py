@@ -6,15 +6,15 @@ import copy
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
 
 from pn_gpu.backends import to_numpy
+from pn_gpu.kernels.room import Particles as LayerParticles
 from pn_gpu.nn.linear import ParticleLinear
 from pn_gpu.nn.mlp import ParticleMLP
 from pn_gpu.nn.particles import Particles
-from pn_gpu.sensors import handed_over
+from pn_gpu.sensors import new_dipoles
 
-Module = TypeVar("Module", Particles, ParticleLinear, ParticleMLP)
+Module = TypeVar("Module", ParticleLinear, ParticleMLP)
 
 
 @torch.no_grad()
@@ -23,8 +23,8 @@ def with_inputs(module: Module, positions: Any, interpolation: str = "kriging") 
 
     Parameters
     ----------
-    module : ParticleLinear, ParticleMLP or Particles
-        Whose input node set (or which itself) has given places: ``positions=``.
+    module : ParticleLinear or ParticleMLP
+        Whose input node set has given places: ``positions=``.
     positions : array or Tensor, [N', n]
         Places of the new sensors, in the units of the old ones.
     interpolation : {"kriging", "nearest"}, default "kriging"
@@ -32,7 +32,7 @@ def with_inputs(module: Module, positions: Any, interpolation: str = "kriging") 
 
     Returns
     -------
-    ParticleLinear, ParticleMLP or Particles
+    ParticleLinear or ParticleMLP
         Like ``module``, with nothing shared. A layer in a model is exchanged so:
         ``model[0] = with_inputs(model[0], positions)``.
 
@@ -41,22 +41,22 @@ def with_inputs(module: Module, positions: Any, interpolation: str = "kriging") 
     ValueError, TypeError
         If the module is another, its input positions are trained, or ``positions`` do not fit.
     """
-    if isinstance(module, Particles):
-        return _node_set(module, positions, interpolation)
     if not isinstance(module, ParticleLinear | ParticleMLP):
-        raise TypeError(f"module: got {type(module).__name__}, want a ParticleLinear, ParticleMLP or Particles")
+        raise TypeError(f"module: got {type(module).__name__}, want a ParticleLinear or ParticleMLP")
     result = copy.deepcopy(module)
     first = result if isinstance(result, ParticleLinear) else result.layers[0]
-    first.in_particles = _node_set(first.in_particles, positions, interpolation)
+    first.in_particles = _other_inputs(first, positions, interpolation)
     if isinstance(result, ParticleMLP):
         result.sizes = (first.in_features, *result.sizes[1:])
     return result
 
 
-def _node_set(old: nn.Module, positions: Any, interpolation: str) -> Particles:
+def _other_inputs(layer: ParticleLinear, positions: Any, interpolation: str) -> Particles:
+    old = layer.in_particles
     if not isinstance(old, Particles) or not old.is_fixed:
         raise ValueError("module: got one that trains its input positions, want one made with positions=")
-    dipoles = handed_over(to_numpy(old.dipoles), to_numpy(old.positions), positions, interpolation)
+    particles = LayerParticles(*map(to_numpy, (*old(), *layer.out_particles())))
+    dipoles = new_dipoles(particles, layer.potential, positions, interpolation)
     new = Particles(
         len(dipoles),
         old.dim,
