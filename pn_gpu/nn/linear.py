@@ -34,6 +34,7 @@ from pn_gpu.planning import MethodPlanner
 from pn_gpu.planning.calls import computed_whole, is_never_fast
 
 if TYPE_CHECKING:
+    from pn_gpu.dense_fit import DenseFit
     from pn_gpu.nn.parallel import TensorParallel
 
 # What `input_precision` can be: how float32 products are taken on a GPU.
@@ -84,6 +85,8 @@ class ParticleLinear(nn.Module):
     bias : Parameter, [out_features], or None
         Glorot-uniform at the start: within +-sqrt(6 / (in_features + out_features)).
     in_features, out_features : int
+    dense_fit : DenseFit or None
+        What was lost, of a layer that `from_linear` made.
 
     Raises
     ------
@@ -92,6 +95,7 @@ class ParticleLinear(nn.Module):
     """
 
     bias: nn.Parameter | None
+    dense_fit: DenseFit | None = None
 
     def __init__(
         self,
@@ -161,6 +165,39 @@ class ParticleLinear(nn.Module):
         else:
             self.register_parameter("bias", None)
         self._reset_bias(generator)
+
+    @classmethod
+    def from_linear(
+        cls, linear: nn.Linear, dim: int = 3, dipole_dim: int | None = None, **fit_options: Any
+    ) -> ParticleLinear:
+        """The layer of particles whose weights come nearest to trained ones, with the bias carried over.
+
+        Weights that were trained freely are not those of particles: the fit is a start for training on, best with the
+        old model's outputs as targets, and ``print(layer.dense_fit)`` says what it has lost.
+
+        Parameters
+        ----------
+        linear : torch.nn.Linear
+            It stays as it is.
+        dim : int, default 3
+        dipole_dim : int, optional
+            As in the class; many dipole dimensions lose less.
+        **fit_options
+            ``steps``, ``lr``, ``seed`` and ``progress`` of `pn_gpu.fit_to_dense`.
+
+        Returns
+        -------
+        ParticleLinear
+            With the Gaussian, on the same device, of the same dtype (float32 where that is of 16 bits).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``linear`` is no such layer, its weights are not finite or all 0, or a number is out of range.
+        """
+        from pn_gpu.nn.dense_fit import fitted_layer  # which makes layers of this class
+
+        return fitted_layer(linear, dim, dipole_dim, fit_options)
 
     @property
     def method(self) -> str:
