@@ -134,6 +134,6 @@ _PARTICLE_RULES: dict[str, Rule] = {
 _DENSE_RULES: dict[str, Rule] = {
     "readings interpolated, kriging": _interpolate("kriging"),
     "readings interpolated, nearest": _interpolate("nearest"),
-    "missing readings are the mean": _fill(lambda split: split.x_train.mean(axis=0)),
-    "missing readings are 0": _fill(lambda split: np.zeros(split.x_train.shape[1])),
+    "mean for what is missing; moves ignored": _fill(lambda split: split.x_train.mean(axis=0)),
+    "0 for what is missing; moves ignored": _fill(lambda split: np.zeros(split.x_train.shape[1])),
 }

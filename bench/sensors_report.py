@@ -13,7 +13,8 @@ from pn_gpu.files import replacing
 
 Row = dict[str, str]
 # Told apart by everybody (Okabe and Ito, 2008).
-COLOURS = ("#0072b2", "#56b4e9", "#009e73", "#d55e00", "#e69f00", "#cc79a7", "#000000")
+COLOURS = ("#0072b2", "#56b4e9", "#009e73", "#d55e00", "#e69f00", "#cc79a7", "#000000", "#888888")
+TICKS = (1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 40, 50, 60, 80, 100)
 NAMES = {"kept": "as trained", "dropped": "dropped", "moved": "moved by spacings of", "grid": "grid"}
 
 
@@ -103,13 +104,15 @@ def _draw(rows: Sequence[Row], folder: Path) -> None:
         for ax, kind in zip(line, ("dropped", "moved", "grid"), strict=True):
             _draw_changes(ax, own, kind)
             ax.set_title(f"{data}: {NAMES[kind]}" if kind != "moved" else f"{data}: moved, spacings")
-        line[0].set_ylabel("test accuracy, %")
+        line[0].set_ylabel("test error, %")
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8)
     save_picture(figure, folder / "sensors")
 
 
 def _draw_changes(ax: Any, rows: Sequence[Row], kind: str) -> None:
+    from matplotlib.ticker import FixedLocator, NullLocator
+
     changes = [change for change in _unique(rows, "kind", "amount") if change[0] == kind]
     first = [] if kind == "grid" else [("kept", "")]
     points = first + changes
@@ -119,7 +122,7 @@ def _draw_changes(ax: Any, rows: Sequence[Row], kind: str) -> None:
             continue
         ax.errorbar(
             range(len(points)),
-            [values.mean() for values in found],
+            [100 - values.mean() for values in found],
             [values.std(ddof=1) if len(values) > 1 else 0 for values in found],
             color=COLOURS[index % len(COLOURS)],
             marker="o" if network == "particles" else "s",
@@ -130,4 +133,6 @@ def _draw_changes(ax: Any, rows: Sequence[Row], kind: str) -> None:
             label=f"{network}: {rule}",
         )
     ax.set_xticks(range(len(points)), [amount or "none" for _, amount in points])
+    ax.set_yscale("log")
+    ax.yaxis.set(major_locator=FixedLocator(TICKS), major_formatter="{x:g}", minor_locator=NullLocator())
     ax.grid(alpha=0.25, lw=0.5)

@@ -81,8 +81,8 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
     assert accuracy["particles", "0", "", ""] > 0.8
     assert accuracy["dense", "0", "", ""] > 0.8
     assert accuracy["particles", "0", "24", "with_inputs, kriging"] > accuracy["particles", "0", "", ""] - 0.1
-    assert ("dense", "0", "24", "missing readings are 0") not in accuracy
-    assert accuracy["dense", "0", "75%", "missing readings are 0"] < accuracy["dense", "0", "", ""]
+    assert ("dense", "0", "24", "0 for what is missing; moves ignored") not in accuracy
+    assert accuracy["dense", "0", "75%", "0 for what is missing; moves ignored"] < accuracy["dense", "0", "", ""]
     table = (tmp_path / "sensors.md").read_text()
     assert "particles: with_inputs, kriging" in table
     assert (tmp_path / "sensors.png").stat().st_size > 0
