@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 
@@ -43,12 +43,12 @@ def with_inputs(module: Module, positions: Any, interpolation: str = "kriging") 
     """
     if not isinstance(module, ParticleLinear | ParticleMLP):
         raise TypeError(f"module: got {type(module).__name__}, want a ParticleLinear or ParticleMLP")
-    result = copy.deepcopy(module)
-    first = result if isinstance(result, ParticleLinear) else result.layers[0]
+    result: Any = copy.deepcopy(module)
+    first: ParticleLinear = result if isinstance(result, ParticleLinear) else result.layers[0]
     first.in_particles = _other_inputs(first, positions, interpolation)
     if isinstance(result, ParticleMLP):
         result.sizes = (first.in_features, *result.sizes[1:])
-    return result
+    return cast(Module, result)
 
 
 def _other_inputs(layer: ParticleLinear, positions: Any, interpolation: str) -> Particles:
