@@ -1,6 +1,6 @@
 """A trained dense network replaced by particles, layer by layer, and trained on from there.
 
-python -m bench distillation --data DIR        minutes on one core
+python -m bench distillation --data DIR        half an hour on one core
 python -m bench distillation --report          table of what there is
 
 Every `nn.Linear` of a perceptron trained on MNIST is replaced by the particle layer whose weights come nearest to its
@@ -13,7 +13,6 @@ held back. Every student becomes a line of distillation.csv; what has lines is n
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -23,7 +22,7 @@ from typing import Any
 from bench.distillation_report import write_report
 from bench.equal_parameters_data import Split, load_split
 from bench.harness import RESULTS, machine
-from pn_gpu.files import replacing
+from bench.result_lines import read_lines, write_lines
 
 NETWORKS = ("784-64-10", "784-256-128-10")
 DIMS = ((2, 4), (3, 3), (1, 8))
@@ -58,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
     if not options.report:
         sizes = [_sizes(text) for text in options.networks.split(",")]
         _train_missing(options, load_split("mnist", options.data), sizes, results)
-    print(write_report(_read(results), options.output))
+    print(write_report(read_lines(results, COLUMNS), options.output))
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -77,15 +76,17 @@ def _train_missing(options: argparse.Namespace, split: Split, networks: list[tup
         if (sizes[0], sizes[-1]) != split.sizes:
             raise ValueError(f"--networks: got {'-'.join(map(str, sizes))}, want {split.sizes} inputs and outputs")
         for seed in range(options.seeds):
-            rows = _read(results)
+            rows = read_lines(results, COLUMNS)
             done = {
                 (int(r["dim"]), int(r["dipole_dim"]))
                 for r in rows
                 if (r["network"], int(r["seed"])) == ("-".join(map(str, sizes)), seed)
             }
             for dims in (dims for dims in DIMS if dims not in done):
-                rows = _read(results)
-                _write(results, rows + _measure(sizes, dims, seed, split, options.teacher_epochs, steps, rows))
+                rows = read_lines(results, COLUMNS)
+                write_lines(
+                    results, COLUMNS, rows + _measure(sizes, dims, seed, split, options.teacher_epochs, steps, rows)
+                )
 
 
 def _measure(
@@ -150,20 +151,3 @@ def _search(make: Callable[[], Any], teacher: Any, split: Split, way: str, steps
     held, few = split.for_search(), max(steps // 3, 1)
     scores = {rate: accuracy(train_student(make(), teacher, held, way, rate, few, seed), held) for rate in RATES}
     return max(scores, key=scores.__getitem__)
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise ValueError(f"{path}: got the columns {reader.fieldnames}, want {','.join(COLUMNS)}")
-        return list(reader)
-
-
-def _write(path: Path, rows: list[dict[str, str]]) -> None:
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

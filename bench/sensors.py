@@ -14,16 +14,15 @@ Every network is trained once and becomes lines of sensors.csv; what has lines i
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from pathlib import Path
 
 from bench.equal_parameters_data import Split, load_split
 from bench.harness import RESULTS, machine
+from bench.result_lines import read_lines, write_lines
 from bench.sensors_fields import SHAPES, changes
 from bench.sensors_networks import NETWORKS, Setting, accuracies, search, train
 from bench.sensors_report import write_report
-from pn_gpu.files import replacing
 
 # Epochs of a training to the end; a trial of the search takes a third of them.
 EPOCHS = {"mnist": 4, "mnist1d": 60}
@@ -56,13 +55,13 @@ def run(options: argparse.Namespace) -> None:
     if not options.report:
         for data in sets:
             _train_missing(data, load_split(data, options.data), options.seeds, results)
-    print(write_report(_read(results), options.output))
+    print(write_report(read_lines(results, COLUMNS), options.output))
 
 
 def _train_missing(data: str, split: Split, seeds: int, results: Path) -> None:
     for kind in NETWORKS:
         for seed in range(seeds):
-            rows = _read(results)
+            rows = read_lines(results, COLUMNS)
             own = [row for row in rows if (row["data"], row["network"]) == (data, kind)]
             if any(int(row["seed"]) == seed for row in own):
                 continue
@@ -70,7 +69,7 @@ def _train_missing(data: str, split: Split, seeds: int, results: Path) -> None:
                 setting = Setting(*(float(own[0][name]) for name in Setting._fields))
             else:
                 setting = search(kind, data, split, max(EPOCHS[data] // TRIAL_SHARE, 1))
-            _write(results, rows + _measure(kind, data, split, setting, seed))
+            write_lines(results, COLUMNS, rows + _measure(kind, data, split, setting, seed))
 
 
 def _measure(kind: str, data: str, split: Split, setting: Setting, seed: int) -> list[dict[str, str]]:
@@ -88,20 +87,3 @@ def _measure(kind: str, data: str, split: Split, setting: Setting, seed: int) ->
     seconds = time.perf_counter() - start
     print(f"{data} {kind} seed {seed}: test {accuracy:.2%} at home, {setting}, {seconds:.0f} s", flush=True)
     return rows
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise ValueError(f"{path}: got the columns {reader.fieldnames}, want {','.join(COLUMNS)}")
-        return list(reader)
-
-
-def _write(path: Path, rows: list[dict[str, str]]) -> None:
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
