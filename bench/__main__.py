@@ -23,6 +23,8 @@ BENCHMARKS = {
     "table1": "the paper's Table 1: accuracy by topology, dimension and recipe",
     "equal_parameters": "accuracy of particle networks and of other ways to save parameters, at equal numbers",
     "ratings": "rating prediction on MovieLens-100K: an autoencoder of particles beside its dense twin",
+    "sensors": "sensors dropped, moved and on other grids: particles with known places beside a dense network",
+    "distillation": "a trained dense network replaced by particles, layer by layer, and trained on",
     "gpu": "particle layers beside dense ones on a GPU: times, memory, roofline",
     "cupy": "the CuPy kernels beside cuBLAS on a stored W",
 }

@@ -12,7 +12,6 @@ network that is trained to the end becomes a line of equal_parameters.csv; what 
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 import zlib
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import NamedTuple
 from bench.equal_parameters_data import DATA_SETS, Split, load_split
 from bench.equal_parameters_report import write_report
 from bench.harness import RESULTS, machine
-from pn_gpu.files import replacing
+from bench.result_lines import read_lines, write_lines
 
 BUDGETS = (1500, 3000, 5000, 10_000, 50_000)
 # Epochs of a training to the end; a trial of the search takes a third of them.
@@ -59,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
             if value < 1:
                 raise ValueError(f"{name}: got {value}, want at least 1")
         _train_missing(options, results)
-    print(write_report(_read(results), options.output))
+    print(write_report(read_lines(results, COLUMNS), options.output))
 
 
 def _train_missing(options: argparse.Namespace, results: Path) -> None:
@@ -69,12 +68,12 @@ def _train_missing(options: argparse.Namespace, results: Path) -> None:
     for data in _names("--sets", options.sets, list(DATA_SETS)):
         split = load_split(data, options.data)
         for task in _tasks(options, data):
-            rows = _read(results)
+            rows = read_lines(results, COLUMNS)
             done = {int(row["seed"]) for row in rows if _task_of(row) == task}
             missing = [seed for seed in range(options.seeds) if seed not in done]
             if missing:
                 new = _train_task(task, split, options.trials, missing)
-                _write(results, rows + new)
+                write_lines(results, COLUMNS, rows + new)
 
 
 def _tasks(options: argparse.Namespace, data: str) -> list[Task]:
@@ -148,23 +147,6 @@ def _row(task: Task, **values: object) -> dict[str, str]:
 
 def _task_of(row: dict[str, str]) -> Task:
     return Task(row["data"], int(row["budget"]), row["family"])
-
-
-def _read(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise ValueError(f"{path}: got the columns {reader.fieldnames}, want {','.join(COLUMNS)}")
-        return list(reader)
-
-
-def _write(path: Path, rows: list[dict[str, str]]) -> None:
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _names(option: str, text: str, choices: list[str] | None = None) -> list[str]:

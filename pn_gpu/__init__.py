@@ -7,6 +7,7 @@ if not (Path(__file__).parent / "kernels").is_dir():
 
 from pn_gpu.backends import Backend, get_backend
 from pn_gpu.dense_fit import DenseFit, fit_to_dense
+from pn_gpu.interpolation import interpolation_matrix
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.potentials import register as register_potential
 from pn_gpu.kernels.room import OperatorGradient
@@ -16,6 +17,7 @@ from pn_gpu.networks.particle_network import ParticleNetwork
 from pn_gpu.operator import dense_weight, particle_linear, particle_linear_backward, particle_linear_vjp
 from pn_gpu.planning import ApproximationError, Costs, MethodPlanner, Plan, approximation_error, plan
 from pn_gpu.resize import grow, prune
+from pn_gpu.sensors import grid_positions, with_inputs
 from pn_gpu.training.callbacks import Callback, EarlyStopping
 from pn_gpu.training.history import History
 from pn_gpu.training.loop import TrainingDiverged
@@ -56,7 +58,9 @@ __all__ = [
     "dense_weight",
     "fit_to_dense",
     "get_backend",
+    "grid_positions",
     "grow",
+    "interpolation_matrix",
     "load",
     "particle_linear",
     "particle_linear_backward",
@@ -64,4 +68,5 @@ __all__ = [
     "plan",
     "prune",
     "register_potential",
+    "with_inputs",
 ]

@@ -10,7 +10,6 @@ import numpy as np
 from pn_gpu.backends import to_numpy
 from pn_gpu.checks import check_integer
 from pn_gpu.files import replacing
-from pn_gpu.model.parameters import ParameterVector
 from pn_gpu.networks.particle_network import ParticleNetwork
 from pn_gpu.particle_view import ParticleView, arrow_ends
 from pn_gpu.training.callbacks import Callback
@@ -131,12 +130,11 @@ class ParticleRecorder(Callback):
         """The view and, for every frame, what is drawn."""
         assert self._network is not None
         network = self._network.to("numpy")
-        layout = network.parameters.layout
-        network.parameters = ParameterVector(layout, self.frames[-1])
+        network.parameters.flat = self.frames[-1]
         view = ParticleView(network, MAX_PARTICLES)
         drawn = []
         for frame in self.frames:
-            network.parameters = ParameterVector(layout, frame)
+            network.parameters.flat = frame
             drawn.append(view.project(network))
         return view, drawn
 

@@ -21,6 +21,7 @@ from pn_gpu.model.model import DTYPES, Model
 from pn_gpu.model.shapes import Shapes, dense_shapes, particle_shapes
 from pn_gpu.networks.dense_network import DenseNetwork
 from pn_gpu.networks.particle_network import ParticleNetwork
+from pn_gpu.plain_values import pack
 from pn_gpu.storage import METADATA_KEY, metadata_text
 from pn_gpu.training.optimizers import SGD, Adagrad, Adam, Optimizer, RMSProp, Rprop
 from pn_gpu.workspace import backward_elements, forward_elements, kept_elements
@@ -58,6 +59,8 @@ class Footprint:
         Tiles that the threads keep from step to step in training.
     file : int
         Bytes on disk, header included.
+    fixed : int
+        Positions that are held and not trained.
     """
 
     num_parameters: int
@@ -72,6 +75,7 @@ class Footprint:
     update_workspace: int
     kept_scratch: int
     file: int
+    fixed: int
 
     @property
     def training_workspace(self) -> int:
@@ -82,13 +86,13 @@ class Footprint:
     @property
     def training_peak(self) -> int:
         """The most that training takes at a time, the data set itself not counted."""
-        kept = self.parameters + self.gradient + self.optimizer_state + self.rollback + self.batch
+        kept = self.parameters + self.fixed + self.gradient + self.optimizer_state + self.rollback + self.batch
         return kept + self.activations + self.training_workspace
 
     @property
     def inference_peak(self) -> int:
         """The most that predicting one batch takes at a time, its inputs not counted."""
-        return self.parameters + self.activations + self.inference_workspace
+        return self.parameters + self.fixed + self.activations + self.inference_workspace
 
     @property
     def gradient_exchange(self) -> int:
@@ -103,6 +107,7 @@ def particle_footprint(
     dipole_dim: int | None = None,
     model: str = "dipole",
     shared: bool = True,
+    fixed_positions: bool = False,
     batch_size: int = 100,
     optimizer: str | Optimizer = "adam",
     dtype: str = "float32",
@@ -113,6 +118,8 @@ def particle_footprint(
     ----------
     sizes, dim, dipole_dim, model, shared, dtype
         As in `ParticleNetwork`.
+    fixed_positions : bool, default False
+        Whether the positions of the inputs are given (``positions=``) and so not trained.
     batch_size : int, default 100
     optimizer : {"adam", "rmsprop", "sgd", "momentum", "adagrad", "rprop"} or Optimizer, default "adam"
 
@@ -126,13 +133,21 @@ def particle_footprint(
     # A network of the same make with hardly a node at every level: its checks and its metadata are the real one's.
     levels = _fewest_nodes(_check(sizes, batch_size, dtype))
     small = ParticleNetwork(
-        levels, dim, dipole_dim=dipole_dim, model=model, shared=shared, backend="numpy", dtype=dtype, seed=0
+        levels,
+        dim,
+        positions=np.zeros((levels[0], dim)) if check_flag("fixed_positions", fixed_positions) else None,
+        dipole_dim=dipole_dim,
+        model=model,
+        shared=shared,
+        backend="numpy",
+        dtype=dtype,
+        seed=0,
     )
     num_dipole = small.dipole_dim
     return _footprint(
         small,
         sizes,
-        particle_shapes(sizes, dim, model, shared, dipole_dim),
+        particle_shapes(sizes, dim, model, shared, dipole_dim, fixed_positions),
         batch_size,
         optimizer,
         forward=[forward_elements(*layer, dim, num_dipole) for layer in pairwise(sizes)],
@@ -214,6 +229,7 @@ def _footprint(
         update_workspace=int(UPDATE_TEMPORARIES.get(type(chosen), 3) * count) * width,
         kept_scratch=scratch[1] * width,
         file=_file_size(small, sizes, shapes, width),
+        fixed=sum(math.prod(shape) for shape in _fixed_shapes(small, sizes).values()) * width,
     )
 
 
@@ -243,10 +259,17 @@ def get_optimizer(optimizer: str | Optimizer) -> Optimizer:
     return OPTIMIZERS[check_choice("optimizer", optimizer, OPTIMIZERS)]
 
 
+def _fixed_shapes(small: Model, sizes: Sequence[int]) -> Shapes:
+    """What a file has beside the parameters, under the names it has there: the positions of the inputs, if fixed."""
+    positions = small.architecture().get("positions")
+    return {} if positions is None else {"architecture.positions": (sizes[0], positions.shape[1])}
+
+
 def _file_size(small: Model, sizes: Sequence[int], shapes: Shapes, width: int) -> int:
     """A safetensors file: 8 bytes, a JSON header filled up to a multiple of 8 bytes, and the numbers."""
     metadata = small.metadata()
-    metadata["architecture"] = metadata["architecture"] | {"sizes": list(sizes)}
+    metadata["architecture"] = pack(metadata["architecture"], "architecture", {}) | {"sizes": list(sizes)}
+    shapes = shapes | _fixed_shapes(small, sizes)
     header: dict[str, Any] = {"__metadata__": {METADATA_KEY: metadata_text(metadata)}}
     offset = 0
     for name in sorted(shapes):

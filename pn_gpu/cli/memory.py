@@ -22,6 +22,7 @@ By formula: nothing is allocated, so any size can be asked for.
 
 ROWS: dict[str, str] = {
     "parameters, bytes": "parameters",
+    "fixed positions": "fixed",
     "gradient": "gradient",
     "optimiser state": "optimizer_state",
     "copy to go back to": "rollback",
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", choices=("dipole", "charge-phase"), default="dipole", help="what a node is (default: dipole)"
     )
+    parser.add_argument("--fixed-inputs", action="store_true", help="positions of the inputs are given, not trained")
     parser.add_argument("--unshared", action="store_true", help="node sets of its own for every layer")
     parser.add_argument(
         "--batch", type=int, default=100, metavar="B", dest="batch_size", help="examples in a batch (default: 100)"
@@ -64,6 +66,7 @@ def run(options: argparse.Namespace) -> None:
         dipole_dim=options.dipole_dim,
         model=options.model.replace("-", "_"),
         shared=not options.unshared,
+        fixed_positions=options.fixed_inputs,
         **common,
     )
     dense = dense_footprint(sizes, **common)

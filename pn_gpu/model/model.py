@@ -84,7 +84,7 @@ class Model(ABC):
 
     @abstractmethod
     def architecture(self) -> dict[str, Any]:
-        """Keyword arguments, JSON-able, that build this network again (without its numbers)."""
+        """Keyword arguments, of what a file can hold, that build this network again (without its parameters)."""
 
     @classmethod
     def complete_architecture(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,11 +111,14 @@ class Model(ABC):
             "dropout": self.dropout,
         }
 
-    def _set_parameters(self, values: dict[str, np.ndarray[Any, Any]]) -> None:
-        """Lay out the given values as the network's vector."""
+    def _set_parameters(
+        self, values: dict[str, np.ndarray[Any, Any]], fixed: Mapping[str, np.ndarray[Any, Any]] | None = None
+    ) -> None:
+        """Lay out the given values as the network's vector; ``fixed`` are kept beside it."""
         layout = Layout({name: value.shape for name, value in values.items()})
         flat = np.concatenate([value.ravel() for value in values.values()])
-        self.parameters = ParameterVector(layout, self.backend.asarray(flat.astype(self.dtype)))
+        beside = {name: self.backend.asarray(value.astype(self.dtype)) for name, value in (fixed or {}).items()}
+        self.parameters = ParameterVector(layout, self.backend.asarray(flat.astype(self.dtype)), beside)
 
     @property
     def layers(self) -> list[ParameterGroup]:
@@ -124,7 +127,7 @@ class Model(ABC):
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers the network is made of (Eq. 5 and 6 of the paper)."""
+        """How many numbers are trained: all that the network is made of (Eq. 5 and 6 of the paper), less fixed ones."""
         return self.parameters.layout.size
 
     @property
@@ -138,7 +141,7 @@ class Model(ABC):
         return "softmax" in (self._activations[-1].name, self.loss.logits_activation)
 
     def metadata(self) -> dict[str, Any]:
-        """What a file says of the network beside its numbers, JSON-able."""
+        """What a file says of the network beside its parameters."""
         return {"kind": self.kind, "dtype": self.dtype, "architecture": self.architecture()}
 
 

@@ -59,7 +59,12 @@ class NodeModel(ABC):
     def add_gradient(
         self, gradient: ParameterGroup, nodes: ParameterGroup, dr: Array, dv: Array, as_output: bool
     ) -> None:
-        """Pass dL/dr [N, n] and dL/dv [N, d] on to the parameters."""
+        """Pass dL/dr [N, n] and dL/dv [N, d] on to the parameters; fixed positions take none."""
+
+
+def _add_to_positions(gradient: ParameterGroup, dr: Array) -> None:
+    if "positions" in dir(gradient):
+        gradient.add("positions", dr)
 
 
 class DipoleModel(NodeModel):
@@ -88,7 +93,7 @@ class DipoleModel(NodeModel):
     def add_gradient(
         self, gradient: ParameterGroup, nodes: ParameterGroup, dr: Array, dv: Array, as_output: bool
     ) -> None:
-        gradient.add("positions", dr)
+        _add_to_positions(gradient, dr)
         gradient.add("dipoles", dv)
 
 
@@ -133,7 +138,7 @@ class ChargePhaseModel(NodeModel):
         direction = self._direction(nodes)
         along = xp.sum(dv * direction, axis=1)
         across = dv[:, 1] * direction[:, 0] - dv[:, 0] * direction[:, 1]  # dL/dtheta at unit charge
-        gradient.add("positions", dr)
+        _add_to_positions(gradient, dr)
         if as_output:
             gradient.add("charges", along)
             across = nodes.charges * across

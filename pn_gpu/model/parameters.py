@@ -53,14 +53,22 @@ class Layout:
 
 
 class ParameterVector:
-    """A flat vector and its named parts.
+    """A flat vector and its named parts, and fixed numbers beside it.
 
     ``vector["layers.0.bias"]``, ``vector.layers[0].bias`` and a slice of ``vector.flat`` are the same numbers.
     Gradients are vectors of the same layout.
+
+    Parameters
+    ----------
+    layout : Layout
+    flat : array, [P]
+    fixed : mapping of str to array, optional
+        What is read by name like a parameter and is none: no part of ``flat``, of gradients, or of an iteration.
     """
 
-    def __init__(self, layout: Layout, flat: Array) -> None:
+    def __init__(self, layout: Layout, flat: Array, fixed: Mapping[str, Array] | None = None) -> None:
         self.layout = layout
+        self.fixed = dict(fixed or {})
         self.flat = flat
 
     @property
@@ -74,12 +82,18 @@ class ParameterVector:
         self._views: dict[str, Array] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"layout": self.layout, "flat": self.flat}  # copies of views would be arrays of their own
+        # Copies of views would be arrays of their own.
+        return {"layout": self.layout, "flat": self.flat, "fixed": self.fixed}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.layout, self.flat = state["layout"], state["flat"]
+        self.layout, self.flat, self.fixed = state["layout"], state["flat"], state.get("fixed", {})
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.layout.slots or name in self.fixed
 
     def __getitem__(self, name: str) -> Array:
+        if name in self.fixed:
+            return self.fixed[name]
         view = self._views.get(name)
         if view is None:
             slot = self.layout.slots[name]
@@ -88,10 +102,14 @@ class ParameterVector:
         return view
 
     def __setitem__(self, name: str, value: Array) -> None:
-        slot = self.layout.slots[name]
-        if tuple(value.shape) != slot.shape:
-            raise ValueError(f"{name}: got shape {tuple(value.shape)}, want {slot.shape}")
+        shape = tuple(self.fixed[name].shape) if name in self.fixed else self.layout.slots[name].shape
+        if tuple(value.shape) != shape:
+            raise ValueError(f"{name}: got shape {tuple(value.shape)}, want {shape}")
         xp = namespace_of(self.flat)
+        if name in self.fixed:
+            self.fixed[name] = xp.astype(value, self.flat.dtype, copy=True)
+            return
+        slot = self.layout.slots[name]
         self.flat[slot.start : slot.stop] = xp.reshape(xp.astype(value, self.flat.dtype), (-1,))
 
     def __iter__(self) -> Iterator[str]:
@@ -140,19 +158,21 @@ class ParameterGroup:
 
     def __getattr__(self, name: str) -> Array:
         full = f"{self._prefix}.{name}"
-        if full not in self._vector.layout.slots:
-            have = ", ".join(self._vector.layout.group_names(self._prefix))
+        if full not in self._vector:
+            have = ", ".join(self.__dir__())
             raise AttributeError(f"{self._prefix} has no {name!r}; it has {have}")
         return self._vector[full]
 
     def __setattr__(self, name: str, value: Array) -> None:
         full = f"{self._prefix}.{name}"
-        if full not in self._vector.layout.slots:
+        if full not in self._vector:
             raise AttributeError(f"{self._prefix} has no {name!r}")
         self._vector[full] = value
 
     def __dir__(self) -> list[str]:
-        return self._vector.layout.group_names(self._prefix)
+        start = f"{self._prefix}."
+        fixed = [name.removeprefix(start) for name in self._vector.fixed if name.startswith(start)]
+        return fixed + self._vector.layout.group_names(self._prefix)
 
     def __repr__(self) -> str:
         parts = (f"{name} {list(getattr(self, name).shape)}" for name in dir(self))

@@ -11,9 +11,14 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def particle_shapes(
-    sizes: Sequence[int], dim: int, model: str = "dipole", shared: bool = True, dipole_dim: int | None = None
+    sizes: Sequence[int],
+    dim: int,
+    model: str = "dipole",
+    shared: bool = True,
+    dipole_dim: int | None = None,
+    fixed_positions: bool = False,
 ) -> Shapes:
-    """Names and shapes of a `ParticleNetwork`'s parameters."""
+    """Names and shapes of a `ParticleNetwork`'s parameters; fixed positions of its inputs are none."""
     if shared:
         node_sets = [(num, index > 0) for index, num in enumerate(sizes)]
     else:
@@ -24,6 +29,8 @@ def particle_shapes(
         for index, (num, is_output) in enumerate(node_sets)
         for name, shape in node_model.shapes(num, dim, node_model.check_dipole_dim(dipole_dim, dim), is_output).items()
     }
+    if fixed_positions:
+        del shapes["particles.0.positions"]
     return shapes | {f"layers.{index}.bias": (num,) for index, num in enumerate(sizes[1:])}
 
 

@@ -31,6 +31,7 @@ NETWORK_SHAPES: dict[str, Callable[[Mapping[str, Any]], Shapes]] = {
         architecture["model"],
         check_flag("shared", architecture["shared"]),
         architecture["dipole_dim"],
+        fixed_positions="positions" in architecture,
     ),
     "dense": lambda architecture: dense_shapes(check_sizes(architecture["sizes"])),
 }

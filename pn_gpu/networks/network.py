@@ -48,7 +48,7 @@ class Network(Model):
     preprocessing: Preprocessing | None = None
 
     def metadata(self) -> dict[str, Any]:
-        """What a file says of the network beside its numbers, JSON-able."""
+        """What a file says of the network beside its parameters."""
         metadata = super().metadata()
         return metadata if self.preprocessing is None else metadata | {"preprocessing": self.preprocessing.to_json()}
 
@@ -202,8 +202,14 @@ class Network(Model):
         other.backend = self.backend if backend is None else get_backend(backend)
         other.dtype = self.dtype if dtype is None else check_choice("dtype", dtype, DTYPES)
         other.connections = other._make_connections()
-        flat = to_numpy(self.parameters.flat).astype(other.dtype)  # astype copies
-        other.parameters = ParameterVector(self.parameters.layout, other.backend.asarray(flat))
+        # astype copies
+        flat = to_numpy(self.parameters.flat).astype(other.dtype)
+        fixed = {name: to_numpy(value).astype(other.dtype) for name, value in self.parameters.fixed.items()}
+        other.parameters = ParameterVector(
+            self.parameters.layout,
+            other.backend.asarray(flat),
+            {name: other.backend.asarray(value) for name, value in fixed.items()},
+        )
         return other
 
     def copy(self: AnyNetwork) -> AnyNetwork:

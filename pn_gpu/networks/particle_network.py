@@ -14,6 +14,7 @@ from pn_gpu.kernels import potentials
 from pn_gpu.model import initialisation as initialisations
 from pn_gpu.model.calibration import calibrate
 from pn_gpu.model.examples import as_inputs
+from pn_gpu.model.fixed_positions import check_positions
 from pn_gpu.model.layers import Layer, ParticleLayer
 from pn_gpu.model.node_models import get_node_model
 from pn_gpu.model.parameters import ParameterGroup
@@ -24,6 +25,9 @@ from pn_gpu.planning import MethodPlanner
 from pn_gpu.planning.plan import check_method
 
 Array = Any
+
+# The one group of numbers that may be fixed.
+INPUT_POSITIONS = "particles.0.positions"
 
 
 class ParticleNetwork(Network):
@@ -36,8 +40,15 @@ class ParticleNetwork(Network):
     ----------
     sizes : sequence of int
         Nodes at every level, inputs first: ``[784, 128, 10]``.
-    dim : int, default 3
-        Dimensions n of the positions.
+    dim : int, optional
+        Dimensions n of the positions: by default those of ``positions``, else 3.
+    positions : array [N, n], optional
+        Where the inputs are, if that is known: pixels of an image, sensors, samples in time. They stay as given: the
+        file of the network holds them, but they are not trained, penalised or counted as parameters. All other
+        particles start around 0 and the unit of length is the width of the potential, so centre them on 0 and scale
+        them to a standard deviation of about 1, as `pn_gpu.grid_positions` does; and take ``shared=False``, which is
+        far more accurate here. `pn_gpu.with_inputs` exchanges the inputs of a trained network. By default positions are
+        drawn and trained.
     dipole_dim : int, optional
         Dimensions d of the dipoles; by default those of the positions. A particle has n + d parameters. Few dimensions
         of the positions make wide layers fast, many of the dipoles make them accurate: measured on MNIST, (n, d) =
@@ -89,8 +100,9 @@ class ParticleNetwork(Network):
     def __init__(
         self,
         sizes: Sequence[int],
-        dim: int = 3,
+        dim: int | None = None,
         *,
+        positions: Array | None = None,
         dipole_dim: int | None = None,
         initialisation: str = "scaled",
         activation: str | Sequence[str] = "relu",
@@ -116,7 +128,10 @@ class ParticleNetwork(Network):
             backend=backend,
             dtype=dtype,
         )
-        self.dim = check_integer("dim", dim, low=1)
+        if dim is not None:
+            check_integer("dim", dim, low=1)
+        given = None if positions is None else check_positions(positions, self.sizes[0], dim)
+        self.dim: int = (3 if given is None else given.shape[1]) if dim is None else int(dim)
         self.model = get_node_model(model)
         self.dipole_dim = self.model.check_dipole_dim(dipole_dim, self.dim)
         self.initialisation = check_choice("initialisation", initialisation, initialisations.INITIALISATIONS)
@@ -136,7 +151,11 @@ class ParticleNetwork(Network):
         if self.initialisation == "scaled":
             for index, size in enumerate(self._dipole_sizes()):
                 values[self._size_parameter(index)] *= size
-        self._set_parameters(values)
+        fixed = {}
+        if given is not None:
+            del values[INPUT_POSITIONS]
+            fixed[INPUT_POSITIONS] = given
+        self._set_parameters(values, fixed)
         self._drawn = self._digest()
 
     def _dipole_sizes(self) -> list[float]:
@@ -246,6 +265,11 @@ class ParticleNetwork(Network):
         """
         return self.parameters.particles
 
+    @property
+    def has_fixed_inputs(self) -> bool:
+        """Whether the input positions were given, and stay: `positions`."""
+        return INPUT_POSITIONS in self.parameters.fixed
+
     def weight(self, index: int) -> Any:
         """The implicit weight matrix [N, M] of one layer, stored whole: for plots and export."""
         layer = self.connections[check_integer("index", index, low=0, high=len(self.connections) - 1)]
@@ -268,13 +292,17 @@ class ParticleNetwork(Network):
         return complete
 
     def architecture(self) -> dict[str, Any]:
-        return self._common_architecture() | {
-            "dim": self.dim,
-            "dipole_dim": self.dipole_dim,
-            "initialisation": self.initialisation,
-            "model": self.model.name,
-            "shared": self.shared,
-            "potential": self.potential,
-            "method": self.method,
-            "rtol": self.rtol,
-        }
+        return (
+            self._common_architecture()
+            | {
+                "dim": self.dim,
+                "dipole_dim": self.dipole_dim,
+                "initialisation": self.initialisation,
+                "model": self.model.name,
+                "shared": self.shared,
+                "potential": self.potential,
+                "method": self.method,
+                "rtol": self.rtol,
+            }
+            | ({"positions": to_numpy(self.particles[0].positions)} if self.has_fixed_inputs else {})
+        )

@@ -15,7 +15,8 @@ def summarise(network: Model) -> str:
     for index in range(network.parameters.layout.count_groups("particles")):
         own = {name: shape for name, shape in shapes.items() if name.startswith(f"particles.{index}.")}
         num_nodes = str(next(iter(own.values()))[0])
-        rows.append((f"particles[{index}]", num_nodes, "", *_parameters(own), ""))
+        count, text = _parameters(own)
+        rows.append((f"particles[{index}]", num_nodes, "", count, text + _fixed(network, index), ""))
     for layer in network.connections:
         own = {name: shape for name, shape in shapes.items() if name.startswith(f"{layer.prefix}.")}
         dense = f"{count_dense_parameters([layer.num_in, layer.num_out]):,}"
@@ -34,6 +35,15 @@ def summarise(network: Model) -> str:
     if total != dense_total:
         lines.append(f"A dense network of these widths has {dense_total / total:.1f} times as many parameters.")
     return "\n".join(lines)
+
+
+def _fixed(network: Model, index: int) -> str:
+    """What a node set has beside its parameters."""
+    start = f"particles.{index}."
+    fixed = {name: value for name, value in network.parameters.fixed.items() if name.startswith(start)}
+    return "".join(
+        f"; fixed, not counted: {name.removeprefix(start)} {list(value.shape)}" for name, value in fixed.items()
+    )
 
 
 def _parameters(shapes: dict[str, tuple[int, ...]]) -> tuple[str, str]:

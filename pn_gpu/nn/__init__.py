@@ -18,6 +18,7 @@ from pn_gpu.nn.initialisation import calibrate, parameter_groups
 from pn_gpu.nn.linear import ParticleLinear
 from pn_gpu.nn.mlp import ParticleMLP
 from pn_gpu.nn.particles import Particles, shared_particles
+from pn_gpu.nn.sensors import with_inputs
 from pn_gpu.nn.traffic import GradientTraffic, gradient_bytes
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ __all__ = [
     "gradient_bytes",
     "parameter_groups",
     "shared_particles",
+    "with_inputs",
 ]
 
 

@@ -51,6 +51,8 @@ class BatchedParticleLinear(nn.Module):
         check_integer("out_features", out_features, low=1)
         if "input_precision" in options:
             raise TypeError("input_precision: got one, want none: layers of several sets have no choice of it")
+        if options.get("positions") is not None:
+            raise TypeError("positions: got some, want none: layers of several sets train all positions")
         count = check_integer("num_sets", num_sets, low=1)
         self._stack([ParticleLinear(in_features, out_features, **options) for _ in range(count)])
 
@@ -66,6 +68,8 @@ class BatchedParticleLinear(nn.Module):
         if not layers:
             raise ValueError("layers: got none, want at least one ParticleLinear")
         made = [_make(layer) for layer in layers]
+        if any(node_set.is_fixed for layer in layers for node_set in (layer.in_particles, layer.out_particles)):
+            raise ValueError("layers: got one with fixed positions, want those that train all positions")
         for index, make in enumerate(made):
             if make != made[0]:
                 raise ValueError(f"layers[{index}]: got {make}, want {made[0]} like the first")

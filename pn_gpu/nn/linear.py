@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-from pn_gpu.checks import check_choice, check_flag
+from pn_gpu.checks import check_choice, check_flag, check_integer
 from pn_gpu.dispatch import outside_transforms, readable
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.potentials import Potential
@@ -20,6 +20,7 @@ from pn_gpu.kernels.staging import Planned
 from pn_gpu.kernels.torch import particle_linear, potential_name
 from pn_gpu.kernels.torch.checks import check_input
 from pn_gpu.kernels.torch.weight import dense_weight
+from pn_gpu.model.fixed_positions import check_positions
 from pn_gpu.model.initialisation import (
     INITIALISATIONS,
 )
@@ -33,6 +34,7 @@ from pn_gpu.planning import MethodPlanner
 from pn_gpu.planning.calls import computed_whole, is_never_fast
 
 if TYPE_CHECKING:
+    from pn_gpu.dense_fit import DenseFit
     from pn_gpu.nn.parallel import TensorParallel
 
 # What `input_precision` can be: how float32 products are taken on a GPU.
@@ -50,7 +52,8 @@ class ParticleLinear(nn.Module):
         The input and output node sets: a number makes a new one, a `Particles` is used as it is and so shared
         with whatever else holds it.
     dim : int, optional
-        Dimensions of the positions of new node sets: by default those of a given `Particles`, else 3.
+        Dimensions of the positions of new node sets: by default those of a given `Particles` or of ``positions``, else
+        3.
     bias : bool, default True
     potential : str or Potential, default "gaussian"
         The pairwise function k(s), by name or registered under its name.
@@ -66,6 +69,8 @@ class ParticleLinear(nn.Module):
         at about unit size; of the output set if that is new, else of the input set. Inputs of unit mean square are
         assumed, for a new input set; for a given one, activations (ReLU) of a layer whose output set it is.
         `pn_gpu.nn.calibrate` measures instead.
+    positions : array or Tensor, [in_features, dim], optional
+        Of a new input node set: where the inputs are, given and not trained, as in `Particles`.
     input_precision : {None, "ieee", "tf32", "bf16x3"}, default None
         How a GPU takes products of float32 inputs; None follows `torch.set_float32_matmul_precision`.
     generator : torch.Generator, optional
@@ -80,6 +85,8 @@ class ParticleLinear(nn.Module):
     bias : Parameter, [out_features], or None
         Glorot-uniform at the start: within +-sqrt(6 / (in_features + out_features)).
     in_features, out_features : int
+    dense_fit : DenseFit or None
+        What was lost, of a layer that `from_linear` made.
 
     Raises
     ------
@@ -88,6 +95,7 @@ class ParticleLinear(nn.Module):
     """
 
     bias: nn.Parameter | None
+    dense_fit: DenseFit | None = None
 
     def __init__(
         self,
@@ -101,6 +109,7 @@ class ParticleLinear(nn.Module):
         *,
         dipole_dim: int | None = None,
         initialisation: str = "scaled",
+        positions: Any = None,
         input_precision: str | None = None,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
@@ -122,14 +131,21 @@ class ParticleLinear(nn.Module):
             device = given[0].positions.device if device is None else device
             dtype = given[0].positions.dtype if dtype is None else dtype
 
-        def node_set(features: int | Particles, length: float) -> Particles:
+        if positions is not None:
+            if isinstance(in_features, Particles):
+                raise ValueError("positions: got them beside in_features of Particles, want a number of in_features")
+            positions = check_positions(positions, check_integer("in_features", in_features, low=1), dim)
+            dim = positions.shape[1]
+
+        def node_set(features: int | Particles, length: float, positions: Any = None) -> Particles:
             if isinstance(features, Particles):
                 return features
             return Particles(
                 features,
-                3 if dim is None else dim,
+                dim,
                 dipole_dim,
                 dipole_length=length,
+                positions=positions,
                 generator=generator,
                 device=device,
                 dtype=dtype,
@@ -140,7 +156,7 @@ class ParticleLinear(nn.Module):
             in_length, out_length = scaled_lengths(
                 in_features, out_features, 3 if dim is None else dim, dipole_dim, self.potential
             )
-        self.in_particles = node_set(in_features, in_length)
+        self.in_particles = node_set(in_features, in_length, positions)
         self.out_particles = node_set(out_features, out_length)
         check_same_make(self.in_particles, self.out_particles)
         if check_flag("bias", bias):
@@ -149,6 +165,39 @@ class ParticleLinear(nn.Module):
         else:
             self.register_parameter("bias", None)
         self._reset_bias(generator)
+
+    @classmethod
+    def from_linear(
+        cls, linear: nn.Linear, dim: int = 3, dipole_dim: int | None = None, **fit_options: Any
+    ) -> ParticleLinear:
+        """The layer of particles whose weights come nearest to trained ones, with the bias carried over.
+
+        Weights that were trained freely are not those of particles: the fit is a start for training on, best with the
+        old model's outputs as targets, and ``print(layer.dense_fit)`` says what it has lost.
+
+        Parameters
+        ----------
+        linear : torch.nn.Linear
+            It stays as it is.
+        dim : int, default 3
+        dipole_dim : int, optional
+            As in the class; many dipole dimensions lose less.
+        **fit_options
+            ``steps``, ``lr``, ``seed`` and ``progress`` of `pn_gpu.fit_to_dense`.
+
+        Returns
+        -------
+        ParticleLinear
+            With the Gaussian, on the same device, of the same dtype (float32 where that is of 16 bits).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``linear`` is no such layer, its weights are not finite or all 0, or a number is out of range.
+        """
+        from pn_gpu.nn.dense_fit import fitted_layer  # which makes layers of this class
+
+        return fitted_layer(linear, dim, dipole_dim, fit_options)
 
     @property
     def method(self) -> str:

@@ -13,6 +13,7 @@ from pn_gpu.checks import check_choice, check_flag, check_integer
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.torch import potential_name
+from pn_gpu.model.fixed_positions import check_positions
 from pn_gpu.model.initialisation import INITIALISATIONS, activation_moments, dipole_sizes
 from pn_gpu.nn.linear import ParticleLinear
 from pn_gpu.nn.particles import Particles
@@ -28,13 +29,13 @@ class ParticleMLP(nn.Module):
     ----------
     sizes : sequence of int
         Nodes of each node set, input first, at least two.
-    dim : int, default 3
-        Dimensions of the positions.
+    dim : int, optional
+        Dimensions of the positions: by default those of ``positions``, else 3.
     activation : callable, default torch.nn.ReLU
         Makes the module to put after each layer but the last: ``nn.GELU``, ``lambda: nn.LeakyReLU(0.1)``.
     share_particles : bool, default True
         False gives every layer two node sets of its own.
-    bias, potential, method, rtol, dipole_dim, input_precision, generator, device, dtype
+    bias, potential, method, rtol, dipole_dim, positions, input_precision, generator, device, dtype
         As in `ParticleLinear`.
     initialisation : {"scaled", "paper"}, default "scaled"
         As in `pn_gpu.ParticleNetwork`: with "scaled" z starts at about unit size in every layer, and the logits at half
@@ -54,7 +55,7 @@ class ParticleMLP(nn.Module):
     def __init__(
         self,
         sizes: Sequence[int],
-        dim: int = 3,
+        dim: int | None = None,
         activation: Callable[[], nn.Module] = nn.ReLU,
         *,
         share_particles: bool = True,
@@ -64,6 +65,7 @@ class ParticleMLP(nn.Module):
         rtol: float = 1e-3,
         dipole_dim: int | None = None,
         initialisation: str = "scaled",
+        positions: Any = None,
         input_precision: str | None = None,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
@@ -78,17 +80,28 @@ class ParticleMLP(nn.Module):
             )
 
         self.activations = nn.ModuleList(activation() for _ in self.sizes[2:])
+        if positions is not None:
+            positions = check_positions(positions, self.sizes[0], dim)
+            dim = positions.shape[1]
+        dim = 3 if dim is None else dim
         lengths = [1.0 for _ in self.sizes[1:]]
         if check_choice("initialisation", initialisation, INITIALISATIONS) == "scaled":
             lengths = self._scaled_lengths(activation, dim, dipole_dim, potential_name(potential))
 
-        def node_set(size: int, length: float = 1.0) -> Particles:
+        def node_set(size: int, length: float = 1.0, positions: Any = None) -> Particles:
             return Particles(
-                size, dim, dipole_dim, dipole_length=length, generator=generator, device=device, dtype=dtype
+                size,
+                dim,
+                dipole_dim,
+                dipole_length=length,
+                positions=positions,
+                generator=generator,
+                device=device,
+                dtype=dtype,
             )
 
         self.layers = nn.ModuleList()
-        inputs = node_set(self.sizes[0])
+        inputs = node_set(self.sizes[0], positions=positions)
         for size, length in zip(self.sizes[1:], lengths, strict=True):
             layer = ParticleLinear(
                 inputs,

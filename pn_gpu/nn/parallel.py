@@ -74,6 +74,9 @@ class _ParticleParallel(ParallelStyle):
             if not isinstance(parameter, DTensor):
                 distributed = distribute_tensor(parameter, mesh, [placement], src_data_rank=self.src_data_rank)
                 module.register_parameter(name, nn.Parameter(distributed, requires_grad=parameter.requires_grad))
+        for name, fixed in list(module.named_buffers(recurse=False)):
+            if not isinstance(fixed, DTensor):
+                module.register_buffer(name, distribute_tensor(fixed, mesh, [placement]))
 
 
 class ColwiseParticleParallel(_ParticleParallel):

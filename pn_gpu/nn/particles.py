@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pn_gpu.checks import check_integer, check_number
+from pn_gpu.model.fixed_positions import check_positions
 from pn_gpu.model.initialisation import INITIAL_SPREAD
 
 PARTICLE_DTYPES = (torch.float32, torch.float64)
@@ -27,12 +29,16 @@ class Particles(nn.Module):
     ----------
     num : int
         Number of particles, at least 1.
-    dim : int, default 3
-        Dimensions n of a position, at least 1.
+    dim : int, optional
+        Dimensions n of a position, at least 1: by default those of ``positions``, else 3.
     dipole_dim : int, optional
         Dimensions d of a dipole, at least 1; by default those of a position.
     dipole_length : float, default 1
         Length of the dipoles at the start, above 0.
+    positions : array or Tensor, [num, dim], optional
+        Where the nodes are, if that is known: pixels, sensors, samples in time. They stay as given: a buffer, which
+        ``state_dict()`` and ``to()`` know and optimisers and ``parameters()`` do not. See `pn_gpu.ParticleNetwork` on
+        their scale and `pn_gpu.nn.with_inputs` on their exchange.
     generator : torch.Generator, optional
         Source of the initial values, of any device; by default torch's global one.
     device : torch.device or str, optional
@@ -41,49 +47,62 @@ class Particles(nn.Module):
 
     Attributes
     ----------
-    positions : Parameter, [num, dim]
-        Drawn from N(0, 0.5^2).
+    positions : Parameter, [num, dim], or Tensor where they are fixed
+        Drawn from N(0, 0.5^2), or as given.
     dipoles : Parameter, [num, dipole_dim]
         Drawn from N(0, 0.5^2), then scaled to ``dipole_length``, once.
 
     Raises
     ------
     TypeError, ValueError
-        If a number is none or less than 1, or the dtype is not one of the two.
+        If a number is none or less than 1, the dtype is not one of the two, or ``positions`` are of another shape or
+        not finite.
     """
 
-    positions: nn.Parameter
+    positions: Tensor
     dipoles: nn.Parameter
 
     def __init__(
         self,
         num: int,
-        dim: int = 3,
+        dim: int | None = None,
         dipole_dim: int | None = None,
         *,
         dipole_length: float = 1.0,
+        positions: Any = None,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.num = check_integer("num", num, low=1)
-        self.dim = check_integer("dim", dim, low=1)
+        if dim is not None:
+            check_integer("dim", dim, low=1)
+        given = None if positions is None else check_positions(positions, self.num, dim)
+        self.dim: int = (3 if given is None else given.shape[1]) if dim is None else int(dim)
         self.dipole_dim = self.dim if dipole_dim is None else check_integer("dipole_dim", dipole_dim, low=1)
         self.dipole_length = check_number("dipole_length", dipole_length, low=0, low_open=True)
         dtype = parameter_dtype(dtype)
-        self.positions = nn.Parameter(torch.empty(self.num, self.dim, device=device, dtype=dtype))
+        if given is None:
+            self.positions = nn.Parameter(torch.empty(self.num, self.dim, device=device, dtype=dtype))
+        else:
+            self.register_buffer("positions", torch.as_tensor(given, device=device, dtype=dtype))
         self.dipoles = nn.Parameter(torch.empty(self.num, self.dipole_dim, device=device, dtype=dtype))
         self.reset_parameters(generator)
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the positions were given, and stay."""
+        return "positions" in self._buffers
+
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw positions and dipoles anew, positions first.
+        """Draw positions and dipoles anew, positions first; fixed positions stay.
 
         They are drawn by `torch.nn.init`, so that libraries which keep it from overwriting what they have loaded, such
         as transformers, are heeded.
         """
-        for parameter in (self.positions, self.dipoles):
+        for parameter in self.parameters(recurse=False):
             version = parameter._version
             fill(parameter, lambda t: nn.init.normal_(t, std=INITIAL_SPREAD, generator=generator), generator)
             if parameter is self.dipoles and parameter._version != version:
@@ -95,12 +114,12 @@ class Particles(nn.Module):
         They are the parameters themselves, or copies where somebody manages them: FSDP frees its own after the call.
         """
         positions, dipoles = self.positions, self.dipoles
-        if self._forward_hooks or type(positions) is not nn.Parameter:
+        if self._forward_hooks or type(dipoles) is not nn.Parameter:
             return positions.clone(), dipoles.clone()
         return positions, dipoles
 
     def extra_repr(self) -> str:
-        shape = f"num={self.num}, dim={self.dim}"
+        shape = f"num={self.num}, dim={self.dim}" + (", fixed positions" if self.is_fixed else "")
         return shape if self.dipole_dim == self.dim else f"{shape}, dipole_dim={self.dipole_dim}"
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Particles:

@@ -5,6 +5,7 @@ A checkpoint is a saved network with more in it, so `pn_gpu.load` reads it too.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import Any
 
@@ -74,7 +75,7 @@ def restore_checkpoint(run: TrainingRun, path: str | os.PathLike[str]) -> None:
     before = to_numpy(run.network.parameters.flat).copy()
     try:
         architecture = run.network.complete_architecture(metadata["architecture"])
-        _check_same(architecture, run.network.architecture())
+        _check_same(_comparable(architecture), _comparable(run.network.architecture()))
         training = metadata[_TRAINING]
         _check_same(training["settings"], run.settings())
         _restore_numbers(run, tensors)
@@ -84,6 +85,16 @@ def restore_checkpoint(run: TrainingRun, path: str | os.PathLike[str]) -> None:
         run.network.parameters.flat[:] = run.network.backend.asarray(before)
         reason = error if isinstance(error, ValueError) else f"it is damaged ({type(error).__name__}: {error})"
         raise ValueError(f"checkpoint: {path} cannot be resumed: {reason}") from error
+
+
+def _comparable(architecture: dict[str, Any]) -> dict[str, Any]:
+    """With arrays (fixed positions) as words that say what is in them."""
+    return {
+        name: f"array {list(value.shape)} {hashlib.sha256(value.tobytes()).hexdigest()[:12]}"
+        if isinstance(value, np.ndarray)
+        else value
+        for name, value in architecture.items()
+    }
 
 
 def _check_same(saved: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -133,6 +133,7 @@ def fit(
     for penalty in penalties:
         if not isinstance(penalty, Penalty):
             raise TypeError(f"penalties: got {penalty!r}, want Penalty objects such as L2(dipoles=1e-4)")
+        penalty.check(network)
     processes = processes or SingleProcess()
     if checkpoint is not None:
         _check_checkpoint(Path(checkpoint), resume)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
-from pn_gpu.checks import check_number
+from pn_gpu.checks import check_integer, check_number
 from pn_gpu.model.model import Model
 from pn_gpu.model.parameters import ParameterVector
 from pn_gpu.operator import particle_linear, particle_linear_backward
@@ -15,6 +16,9 @@ Array = Any
 
 class Penalty(ABC):
     """A term of the loss that depends on the parameters alone."""
+
+    def check(self, network: Model) -> None:  # noqa: B027 - most fit every network
+        """ValueError if the network has not what the term depends on; called before training."""
 
     @abstractmethod
     def add(self, network: Model, gradient: ParameterVector) -> Array:
@@ -67,21 +71,43 @@ class Repulsion(Penalty):
     ----------
     strength : float
         At least 0.
+    node_sets : sequence of int, optional
+        Which of ``network.particles``; all by default. Positions that are fixed cannot be among them.
 
     Raises
     ------
     ValueError, TypeError
-        If the strength is negative or not finite.
+        If the strength is negative or not finite, or a node set is no whole number of at least 0. From `fit`: if the
+        network has no such node set, or its positions are fixed.
     """
 
-    def __init__(self, strength: float) -> None:
+    def __init__(self, strength: float, node_sets: Sequence[int] | None = None) -> None:
         self.strength = check_number("strength", strength, low=0)
+        self.node_sets = (
+            None if node_sets is None else tuple(check_integer("node_sets", index, low=0) for index in node_sets)
+        )
+
+    def check(self, network: Model) -> None:
+        count = len(network.parameters.particles)
+        for index in self._chosen(network):
+            if index >= count:
+                raise ValueError(f"Repulsion: got node set {index}, want those of the network: 0 to {count - 1}")
+            if f"particles.{index}.positions" in network.parameters.fixed:
+                others = [other for other in range(count) if other != index]
+                raise ValueError(
+                    f"Repulsion: got node set {index}, whose positions are fixed; want Repulsion({self.strength:g},"
+                    f" node_sets={others}) or fewer"
+                )
+
+    def _chosen(self, network: Model) -> Sequence[int]:
+        return range(len(network.parameters.particles)) if self.node_sets is None else self.node_sets
 
     def add(self, network: Model, gradient: ParameterVector) -> Array:
         xp = network.backend.xp
         total = network.backend.zeros((), network.dtype)
-        for index, group in enumerate(network.parameters.particles):
-            r = group.positions
+        groups = network.parameters.particles
+        for index in self._chosen(network):
+            r = groups[index].positions
             num = r.shape[0]
             if num < 2 or self.strength == 0:
                 continue

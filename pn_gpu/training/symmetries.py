@@ -3,7 +3,7 @@
 Weights depend on differences of positions (and of phases) only. The paper subtracts from the gradient of the positions
 its mean over the particles ("mean translational gradient"); phases likewise. The rotation of all positions about their
 centre, which leaves the weights too, can be taken out in the same way. Node sets that are connected by layers move
-together; unconnected ones (unshared layers) on their own.
+together; unconnected ones (unshared layers) on their own. Where some positions are fixed no such motion is left.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def remove_translation(network: Model, gradient: ParameterVector) -> None:
     for sets in connected_node_sets(network):
         for name in ("positions", "phases"):
             names = [f"particles.{index}.{name}" for index in sets]
-            names = [full for full in names if full in gradient.layout.slots]
-            if names:
-                _subtract_mean(gradient, names)
+            free = [full for full in names if full in gradient.layout.slots]
+            if free and not network.parameters.fixed.keys() & set(names):
+                _subtract_mean(gradient, free)
 
 
 def _subtract_mean(gradient: ParameterVector, names: list[str]) -> None:
@@ -61,6 +61,8 @@ def remove_rotation(network: Model, gradient: ParameterVector) -> None:
     xp = network.backend.xp
     for sets in connected_node_sets(network):
         names = [f"particles.{index}.positions" for index in sets]
+        if network.parameters.fixed.keys() & set(names):
+            continue
         r = xp.concat([network.parameters[name] for name in names], axis=0)
         g = xp.concat([gradient[name] for name in names], axis=0)
         r = r - xp.mean(r, axis=0, keepdims=True)

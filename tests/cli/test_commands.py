@@ -161,6 +161,10 @@ def test_memory(capsys):
     out = capsys.readouterr().out
     assert "n = 1, d = 8" in out
     assert "12,276" in out  # 9 * 784 + 10 * 522
+    assert main(["memory", "--sizes", "784,512,10", "--dim", "3", "--fixed-inputs"]) == 0
+    rows = {line[:22].strip(): line[22:].split() for line in capsys.readouterr().out.splitlines()[2:]}
+    assert rows["parameters"][0] == "6,006"  # 3 * 784 fewer
+    assert rows["fixed positions"][:2] == ["9.41", "kB"]
     assert "--sizes: got '784'" in fails(capsys, "memory", "--sizes", "784")
     assert "--sizes: got 'a,b'" in fails(capsys, "memory", "--sizes", "a,b")
     assert "--batch: got 0" in fails(capsys, "memory", "--sizes", "4,3", "--batch", "0")
