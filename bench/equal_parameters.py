@@ -4,9 +4,9 @@ python -m bench equal_parameters --data DIR                      everything: hou
 python -m bench equal_parameters --sets mnist1d --budgets 1500,3000
 python -m bench equal_parameters --report                        table and picture of what there is
 
-Every family of networks with one hidden layer, or two, gets the same search (the best of as many random settings of
-its width, peak rate and start, judged by examples held back from training), then is trained with several seeds. Every
-network that is trained to the end becomes a line of equal_parameters.csv; what has a line is not trained again.
+Every family of networks with one hidden layer gets the same search (the best of as many random settings of its width,
+peak rate and start, judged by examples held back from training), then is trained with several seeds. Every network
+that is trained to the end becomes a line of equal_parameters.csv; what has a line is not trained again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Networks that hold few numbers: particle layers, and the usual ways to save parameters.
+"""Networks with one hidden layer that hold few numbers: particle layers, and the usual ways to save parameters.
 
-A family makes networks N-H-C or N-H-H-C within a budget of parameters. Each of the usual ways is written as plainly as
-its paper says, in torch; weights that are not parameters are made anew at every step, by whatever autograd keeps.
+A family makes networks N-H-C within a budget of parameters. Each of the usual ways is written as plainly as its paper
+says, in torch; weights that are not parameters are made anew at every step, by whatever autograd keeps.
 """
 
 from bench.compressed.circulant import CirculantLinear
@@ -31,12 +31,6 @@ FAMILIES: dict[str, Family] = {
         DistanceFamily(),
         PrunedFamily(),
         DenseFamily(),
-        *(ParticleFamily(*dims, depth=2) for dims in ((1, 4), (2, 4), (3, 3))),
-        LayerFamily("low rank", LowRankLinear, depth=2),
-        LayerFamily("FedPara", FedParaLinear, depth=2),
-        LayerFamily("hashed", HashedLinear, depth=2),
-        LayerFamily("monarch", MonarchLinear, depth=2),
-        LayerFamily("circulant", CirculantLinear, depth=2),
     )
 }
 

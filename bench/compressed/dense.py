@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.compressed.family import WIDTHS, Family, Shape, he_std, network_of, normal, well_used
+from bench.compressed.family import WIDTHS, Family, Shape, he_std, normal, two_layers, well_used
 
 
 class DenseLinear(nn.Module):
@@ -36,8 +36,8 @@ class DenseFamily(Family):
         return well_used(self, [Shape(hidden, 1)] if hidden > 0 else [], num_in, num_out, budget)
 
     def make(self, num_in: int, num_out: int, shape: Shape, gain: float, generator: Generator) -> nn.Module:
-        return network_of(
-            [DenseLinear(num_in, shape.hidden, gain, generator), DenseLinear(shape.hidden, num_out, gain, generator)]
+        return two_layers(
+            DenseLinear(num_in, shape.hidden, gain, generator), DenseLinear(shape.hidden, num_out, gain, generator)
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.compressed.family import Family, Shape, network_of, normal, well_used
+from bench.compressed.family import Family, Shape, normal, two_layers, well_used
 
 
 class DistanceLinear(nn.Module):
@@ -46,6 +46,6 @@ class DistanceFamily(Family):
 
     def make(self, num_in: int, num_out: int, shape: Shape, gain: float, generator: Generator) -> nn.Module:
         nodes = [normal(num, shape.size, std=1.0, generator=generator) for num in (num_in, shape.hidden, num_out)]
-        return network_of(
-            [DistanceLinear(nodes[0], nodes[1], gain, generator), DistanceLinear(nodes[1], nodes[2], gain, generator)]
+        return two_layers(
+            DistanceLinear(nodes[0], nodes[1], gain, generator), DistanceLinear(nodes[1], nodes[2], gain, generator)
         )

@@ -1,10 +1,9 @@
-"""What a family of networks offers, and the families whose layers are all of one kind."""
+"""What a family of networks offers, and the families whose two layers are of one kind."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
 from torch import Generator, Tensor, nn
@@ -22,7 +21,7 @@ class Shape(NamedTuple):
     Attributes
     ----------
     hidden : int
-        Nodes of every hidden layer.
+        Hidden nodes.
     size : int
         How rich each layer is, in the family's own unit (rank, blocks, ...).
     """
@@ -32,14 +31,9 @@ class Shape(NamedTuple):
 
 
 class Family(ABC):
-    """A way to make networks N-H-C, or N-H-H-C with a ``depth`` of 2, of a given number of parameters."""
+    """A way to make networks N-H-C of a given number of parameters."""
 
     name: str
-    depth: int = 1
-
-    def nodes(self, num_in: int, num_out: int, shape: Shape) -> list[int]:
-        """Nodes at every level."""
-        return [num_in, *[shape.hidden] * self.depth, num_out]
 
     @abstractmethod
     def parameters(self, num_in: int, num_out: int, shape: Shape) -> int:
@@ -72,13 +66,15 @@ class Linear(Protocol):
 
 
 class LayerFamily(Family):
-    """All layers of one kind and one size."""
+    """Both layers of one kind and one size."""
 
-    def __init__(self, name: str, linear: Linear, depth: int = 1) -> None:
-        self.name, self.linear, self.depth = deep_name(name, depth), linear, depth
+    def __init__(self, name: str, linear: Linear) -> None:
+        self.name, self.linear = name, linear
 
     def parameters(self, num_in: int, num_out: int, shape: Shape) -> int:
-        return sum(self.linear.count(*pair, shape.size) for pair in pairwise(self.nodes(num_in, num_out, shape)))
+        return self.linear.count(num_in, shape.hidden, shape.size) + self.linear.count(
+            shape.hidden, num_out, shape.size
+        )
 
     def shapes(self, num_in: int, num_out: int, budget: int) -> list[Shape]:
         found = [self._largest(num_in, num_out, hidden, budget) for hidden in WIDTHS]
@@ -96,13 +92,11 @@ class LayerFamily(Family):
         return Shape(hidden, low) if low else None
 
     def make(self, num_in: int, num_out: int, shape: Shape, gain: float, generator: Generator) -> nn.Module:
-        pairs = pairwise(self.nodes(num_in, num_out, shape))
-        return network_of([self.linear(*pair, shape.size, gain, generator) for pair in pairs])
-
-
-def deep_name(name: str, depth: int) -> str:
-    """What a family is called that has ``depth`` hidden layers."""
-    return name if depth == 1 else f"{name} ({depth} hidden)"
+        layers = [
+            self.linear(fan_in, fan_out, shape.size, gain, generator)
+            for fan_in, fan_out in ((num_in, shape.hidden), (shape.hidden, num_out))
+        ]
+        return two_layers(*layers)
 
 
 def well_used(family: Family, shapes: Sequence[Shape], num_in: int, num_out: int, budget: int) -> list[Shape]:
@@ -110,10 +104,9 @@ def well_used(family: Family, shapes: Sequence[Shape], num_in: int, num_out: int
     return [s for s in shapes if LEAST_USE * budget <= family.parameters(num_in, num_out, s) <= budget]
 
 
-def network_of(layers: Sequence[nn.Module]) -> nn.Sequential:
-    """The layers with the activation that all families share between them."""
-    first, *others = layers
-    return nn.Sequential(first, *(part for layer in others for part in (nn.LeakyReLU(NEGATIVE_SLOPE), layer)))
+def two_layers(first: nn.Module, second: nn.Module) -> nn.Sequential:
+    """The two layers with the activation that all families share between them."""
+    return nn.Sequential(first, nn.LeakyReLU(NEGATIVE_SLOPE), second)
 
 
 def normal(*shape: int, std: float, generator: Generator) -> nn.Parameter:
