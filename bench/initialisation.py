@@ -72,6 +72,7 @@ def _train(
         dipole_dim=options.dipole_dim,
         initialisation=start,
         activation=recipe.activation,
+        shared=recipe.shared,
         seed=options.seed,
         backend="numpy",
     )

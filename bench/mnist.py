@@ -106,6 +106,7 @@ def _train(data: Dataset, options: argparse.Namespace) -> None:
             dipole_dim=options.dipole_dim,
             activation=recipe.activation,
             initialisation=recipe.initialisation,
+            shared=recipe.shared,
             method=options.method,
             seed=seed,
             backend="numpy",

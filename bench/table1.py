@@ -90,10 +90,12 @@ class Cell:
 
     @property
     def setting(self) -> str:
-        """Optimiser, activation and, where it is not the paper's, the particles' start, in words."""
+        """Optimiser, activation and, where they are not the paper's, the particles' start and sharing, in words."""
         recipe = get_recipe(self.recipe, self.lr)
         start = ", scaled start" if self.dim and recipe.initialisation == "scaled" else ""
-        return f"{recipe.optimizer!r}, {recipe.activation}{start}"
+        # A network of one layer has nothing to share.
+        sharing = ", node sets unshared" if self.dim and len(self.sizes) > 2 and not recipe.shared else ""
+        return f"{recipe.optimizer!r}, {recipe.activation}{start}{sharing}"
 
     def network(self) -> Network:
         """The network before its first step."""
@@ -105,6 +107,7 @@ class Cell:
                 self.dim,
                 activation=activation,
                 initialisation=recipe.initialisation,
+                shared=recipe.shared,
                 seed=self.seed,
                 backend="numpy",
                 method="direct",

@@ -78,6 +78,7 @@ def _train(width: int, data: Dataset, options: argparse.Namespace, table: Path) 
         options.dim,
         dipole_dim=options.dipole_dim,
         activation=recipe.activation,
+        shared=recipe.shared,
         seed=options.seed,
         backend="numpy",
     )

@@ -79,7 +79,19 @@ def _add_network_arguments(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--model", choices=MODELS, default="dipole", help="what a node is (default: dipole)")
     group.add_argument("--potential", choices=potentials.names(), default="gaussian", help="k(s) (default: gaussian)")
     group.add_argument("--activation", choices=list(ACTIVATIONS), help="hidden layers' (default: the recipe's)")
-    group.add_argument("--unshared", action="store_true", help="give every layer node sets of its own")
+    sharing = group.add_mutually_exclusive_group()
+    sharing.add_argument(
+        "--shared",
+        action="store_true",
+        default=None,
+        help="let the outputs of a layer be the inputs of the next (default with the paper's recipe)",
+    )
+    sharing.add_argument(
+        "--unshared",
+        action="store_false",
+        dest="shared",
+        help="give every layer node sets of its own (default with the modern recipe)",
+    )
     group.add_argument("--dropout", type=float, default=0.0, metavar="P", help="of hidden activations (default: 0)")
     group.add_argument("--method", choices=METHODS, default="auto", help="how layers are computed (default: auto)")
     group.add_argument("--rtol", type=float, default=1e-3, help="tolerance of an approximate method (default: 1e-3)")
@@ -165,8 +177,9 @@ def _train(options: argparse.Namespace, processes: SingleProcess) -> int:
 def make_network(options: argparse.Namespace, dataset: Dataset) -> Network:
     """The network that the options ask for, of the data's width."""
     sizes = [dataset.num_features, *_parse_hidden(options.hidden), dataset.num_outputs]
+    recipe = get_recipe(options.recipe)
     common: dict[str, Any] = {
-        "activation": options.activation or get_recipe(options.recipe).activation,
+        "activation": options.activation or recipe.activation,
         "output": "linear" if dataset.num_classes is None else "softmax",
         "dropout": options.dropout,
         "seed": options.seed,
@@ -180,9 +193,9 @@ def make_network(options: argparse.Namespace, dataset: Dataset) -> Network:
         sizes,
         dim,
         dipole_dim=dipole_dim,
-        initialisation=options.initialisation or get_recipe(options.recipe).initialisation,
+        initialisation=options.initialisation or recipe.initialisation,
         model=options.model.replace("-", "_"),
-        shared=not options.unshared,
+        shared=recipe.shared if options.shared is None else options.shared,
         potential=options.potential,
         method=options.method,
         rtol=options.rtol,
