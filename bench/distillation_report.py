@@ -32,7 +32,8 @@ def _markdown(rows: Sequence[Row]) -> str:
         "",
         "Written by `python -m bench distillation`; `distillation.csv` has every seed. MNIST, test accuracy in percent,"
         " mean over the seeds. `fit`: every layer is the particle layer of nearest weights (`from_linear`), nothing is"
-        " trained; below it the same layers after the steps named, from the fit or from a fresh start. Errors are"
+        " trained; below it the same layers after the steps named, from the fit or from a fresh start (the steps of"
+        " the dense network's own training not counted). Errors are"
         " |W - W'| / |W| (Frobenius), layer by layer, beside those of low-rank matrices of as many numbers.",
     ]
     for (network,) in _unique(rows, "network"):
