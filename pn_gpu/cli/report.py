@@ -63,9 +63,10 @@ def print_head(dataset: Dataset, network: Network, recipe: str, processes: Singl
         say(f"note      {text}")
     say(f"network   {network!r}")
     if isinstance(network, ParticleNetwork):
+        equation = " (Eq. 5)" if network.shared else ", no node set shared"
         say(
-            f"          {network.num_parameters} parameters (Eq. 5); a dense network of this shape has {dense} (Eq. 6),"
-            f" {dense / network.num_parameters:.1f} times as many"
+            f"          {network.num_parameters} parameters{equation}; a dense network of this shape has {dense}"
+            f" (Eq. 6), {dense / network.num_parameters:.1f} times as many"
         )
         say(
             f"particles positions in {network.dim}, dipoles in {network.dipole_dim} dimensions,"

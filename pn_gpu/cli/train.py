@@ -24,12 +24,15 @@ from pn_gpu.training.distributed import SingleProcess, processes_of_environment
 from pn_gpu.training.penalties import L2
 from pn_gpu.training.recipes import (
     BATCH_SIZE,
+    CLASSIFICATION_DROPOUT,
+    PENALTY_EXAMPLES,
     RECIPES,
+    REGRESSION_L2,
     SMALL_BATCH_SIZE,
     SMALL_DATA,
-    SMALL_DATA_L2,
+    Regularisation,
     default_batch_size,
-    default_l2,
+    default_regularisation,
     get_recipe,
 )
 
@@ -92,7 +95,13 @@ def _add_network_arguments(group: argparse._ArgumentGroup) -> None:
         dest="shared",
         help="give every layer node sets of its own (default with the modern recipe)",
     )
-    group.add_argument("--dropout", type=float, default=0.0, metavar="P", help="of hidden activations (default: 0)")
+    group.add_argument(
+        "--dropout",
+        type=float,
+        metavar="P",
+        help=f"of hidden activations (default: {CLASSIFICATION_DROPOUT} with the modern recipe, classes and below"
+        f" {SMALL_DATA} examples, else 0)",
+    )
     group.add_argument("--method", choices=METHODS, default="auto", help="how layers are computed (default: auto)")
     group.add_argument("--rtol", type=float, default=1e-3, help="tolerance of an approximate method (default: 1e-3)")
     group.add_argument("--backend", default="auto", help="numpy, torch, torch:cuda:0, cupy, ... (default: auto)")
@@ -115,8 +124,9 @@ def _add_training_arguments(group: argparse._ArgumentGroup) -> None:
         "--l2",
         type=float,
         metavar="S",
-        help=f"strength of a penalty on dipoles, or a dense network's weights (default: {SMALL_DATA_L2} with the modern"
-        f" recipe and below {SMALL_DATA} examples, else 0)",
+        help="strength of a penalty on dipoles, or a dense network's weights (default: with the modern recipe and below"
+        f" {SMALL_DATA} examples {PENALTY_EXAMPLES:g} / their number for classes and {REGRESSION_L2} for numbers, else"
+        " 0)",
     )
     group.add_argument("--seed", type=int, default=0, help="of initial parameters, shuffling and dropout (default: 0)")
     group.add_argument("--early-stopping", type=int, metavar="N", help="stop after N epochs without a better test loss")
@@ -181,7 +191,7 @@ def make_network(options: argparse.Namespace, dataset: Dataset) -> Network:
     common: dict[str, Any] = {
         "activation": options.activation or recipe.activation,
         "output": "linear" if dataset.num_classes is None else "softmax",
-        "dropout": options.dropout,
+        "dropout": _regularisation(options, dataset).dropout,
         "seed": options.seed,
         "backend": options.backend,
         "dtype": options.dtype,
@@ -213,7 +223,7 @@ def _dims(options: argparse.Namespace) -> tuple[int, int | None]:
 def fit_options(options: argparse.Namespace, dataset: Dataset) -> dict[str, Any]:
     """Keyword arguments of `Network.fit` that say how a network is trained, not where it reports to."""
     count = len(dataset.x_train)
-    l2 = default_l2(options.recipe, count) if options.l2 is None else options.l2
+    l2 = _regularisation(options, dataset).l2
     return {
         "epochs": options.epochs,
         "batch_size": default_batch_size(count) if options.batch_size is None else options.batch_size,
@@ -221,6 +231,14 @@ def fit_options(options: argparse.Namespace, dataset: Dataset) -> dict[str, Any]
         "seed": options.seed,
         **get_recipe(options.recipe, options.lr).fit_options,
     }
+
+
+def _regularisation(options: argparse.Namespace, dataset: Dataset) -> Regularisation:
+    default = default_regularisation(options.recipe, len(dataset.x_train), dataset.num_classes is not None)
+    return Regularisation(
+        default.l2 if options.l2 is None else options.l2,
+        default.dropout if options.dropout is None else options.dropout,
+    )
 
 
 def _parse_hidden(text: str) -> list[int]:

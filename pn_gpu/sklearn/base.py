@@ -24,6 +24,7 @@ from pn_gpu.training.history import History
 from pn_gpu.training.loop import train
 from pn_gpu.training.optimizers import Adam
 from pn_gpu.training.penalties import L2, Penalty
+from pn_gpu.training.recipes import default_batch_size, default_regularisation
 from pn_gpu.training.run import TrainingRun
 from pn_gpu.training.schedules import OneCycle
 from pn_gpu.training.weighted_examples import as_examples
@@ -31,9 +32,6 @@ from pn_gpu.training.weighted_examples import as_examples
 Array = np.ndarray[Any, Any]
 
 DTYPES = (np.float64, np.float32)
-
-# Batches of an "auto" size: about so many of them make an epoch, within these bounds.
-STEPS_PER_EPOCH, SMALLEST_BATCH, LARGEST_BATCH = 15, 32, 256
 
 # A stream has no end towards which the learning rate could fall, so `partial_fit` takes this part of the peak.
 PARTIAL_FIT_RATE = 0.5
@@ -63,12 +61,13 @@ class ParticleEstimator(BaseEstimator):
         potential: str = "gaussian",
         method: str = "auto",
         rtol: float = 1e-3,
+        shared: bool = False,
         dropout: float = 0.0,
         scale: bool = True,
-        epochs: int = 100,
+        epochs: int = 50,
         batch_size: int | str = "auto",
         lr: float = 0.02,
-        l2: float = 0.0,
+        l2: float | str = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         patience: int = 10,
@@ -86,6 +85,7 @@ class ParticleEstimator(BaseEstimator):
         self.potential = potential
         self.method = method
         self.rtol = rtol
+        self.shared = shared
         self.dropout = dropout
         self.scale = scale
         self.epochs = epochs
@@ -107,7 +107,8 @@ class ParticleEstimator(BaseEstimator):
         if self.batch_size != "auto":
             check_integer("batch_size", self.batch_size, low=1)
         check_number("lr", self.lr, low=0, low_open=True)
-        check_number("l2", self.l2, low=0)
+        if self.l2 != "auto":
+            check_number("l2", self.l2, low=0)
         check_flag("scale", self.scale)
         check_flag("warm_start", self.warm_start)
         if check_flag("early_stopping", self.early_stopping):
@@ -119,13 +120,23 @@ class ParticleEstimator(BaseEstimator):
         return None if sample_weight is None else _check_sample_weight(sample_weight, X, ensure_non_negative=True)
 
     def _start(
-        self, X: Array, sample_weight: Array | None, targets: TargetCoding, target: str | None, output: str
+        self,
+        X: Array,
+        sample_weight: Array | None,
+        targets: TargetCoding,
+        target: str | None,
+        output: str,
+        num_examples: int | None,
     ) -> None:
-        """Take the scale of the inputs and make a fresh network, whose file will say what was done to the data."""
+        """Take the scale of the inputs and make a fresh network, whose file will say what was done to the data.
+
+        ``num_examples`` is None where nobody knows how many there will be.
+        """
         hidden = [*self.hidden] if isinstance(self.hidden, Iterable) else [self.hidden]
         self._stream: TrainingRun | None = None
         self.scaler_ = StandardScaler().fit(X, sample_weight=sample_weight) if self.scale else None
         self._random = check_random_state(self.random_state)
+        self._strength = self._choose_l2(num_examples, sample_weight, is_classification=output == "softmax")
         self.network_ = ParticleNetwork(
             [X.shape[1], *hidden, targets.num_outputs],
             self.dim,
@@ -135,6 +146,7 @@ class ParticleEstimator(BaseEstimator):
             potential=self.potential,
             method=self.method,
             rtol=self.rtol,
+            shared=self.shared,
             dropout=self.dropout,
             seed=self._draw_seed(),
             backend=self.backend,
@@ -142,6 +154,15 @@ class ParticleEstimator(BaseEstimator):
             output=output,
         )
         self.network_.preprocessing = Preprocessing(self._input_coding(X.shape[1]), targets, target)
+
+    def _choose_l2(self, num_examples: int | None, sample_weight: Array | None, is_classification: bool) -> float:
+        if self.l2 != "auto":
+            return float(self.l2)
+        if num_examples is None:
+            return 0.0
+        # An example of weight 2 is one that comes twice.
+        count = num_examples if sample_weight is None else float(sample_weight.sum())
+        return default_regularisation("modern", count, is_classification).l2
 
     def _input_coding(self, width: int) -> InputCoding:
         """What `_inputs` does, as the network's file keeps it."""
@@ -224,16 +245,14 @@ class ParticleEstimator(BaseEstimator):
 
     @property
     def _penalties(self) -> list[Penalty]:
-        return [L2(dipoles=self.l2)] if self.l2 else []
+        return [L2(dipoles=self._strength)] if self._strength else []
 
     @property
     def _progress(self) -> bool | None:
         return None if self.verbose else False
 
     def _batch_size(self, num_examples: int) -> int:
-        if self.batch_size != "auto":
-            return int(self.batch_size)
-        return min(max(num_examples // STEPS_PER_EPOCH, SMALLEST_BATCH), LARGEST_BATCH)
+        return default_batch_size(num_examples) if self.batch_size == "auto" else int(self.batch_size)
 
     def _outputs(self, X: Any) -> Array:
         """The network's outputs [B, M] for inputs as a user gives them."""

@@ -20,24 +20,27 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
 
     Parameters
     ----------
-    hidden : int or sequence of int, default 128
+    hidden : int or sequence of int, default 64
         Nodes of the hidden layers, inputs' side first; () for none.
-    dim, dipole_dim : int, default 2 and 8
+    dim, dipole_dim : int, default 2 and 4
         Dimensions of the particles' positions and dipoles.
     activation : str, default "leaky_relu"
         Of the hidden layers.
     initialisation, potential, method, rtol, dropout, backend
         As in `pn_gpu.ParticleNetwork`.
+    shared : bool, default False
+        Whether the output particles of a layer are the input particles of the next.
     scale : bool, default True
         Whether inputs are standardised, by what the examples of `fit` say (those of the first
         `partial_fit`).
-    epochs : int, default 100
+    epochs : int, default 50
     batch_size : int or "auto", default "auto"
-        auto: a fifteenth of the examples, at least 32 and at most 256.
+        auto: 32 below 10,000 examples, else 100.
     lr : float, default 0.02
         Peak learning rate of Adam's one cycle; `partial_fit` has a constant rate, half of it.
-    l2 : float, default 0.01
-        Strength of a `pn_gpu.L2` penalty on dipoles.
+    l2 : float or "auto", default "auto"
+        Strength of a `pn_gpu.L2` penalty on dipoles. auto: below 10,000 examples 2 / their number (the sum of
+        weights), else 0; 0 with `partial_fit`.
     early_stopping : bool, default False
         Whether to set aside ``validation_fraction`` of the examples, of every class alike, stop when their loss
         has not got better for ``patience`` epochs, and keep the best epoch's network.
@@ -75,21 +78,22 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
 
     def __init__(
         self,
-        hidden: int | Sequence[int] = 128,
+        hidden: int | Sequence[int] = 64,
         *,
         dim: int = 2,
-        dipole_dim: int | None = 8,
+        dipole_dim: int | None = 4,
         initialisation: str = "scaled",
         activation: str = "leaky_relu",
         potential: str = "gaussian",
         method: str = "auto",
         rtol: float = 1e-3,
+        shared: bool = False,
         dropout: float = 0.0,
         scale: bool = True,
-        epochs: int = 100,
+        epochs: int = 50,
         batch_size: int | str = "auto",
         lr: float = 0.02,
-        l2: float = 0.01,
+        l2: float | str = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         patience: int = 10,
@@ -109,6 +113,7 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
             potential=potential,
             method=method,
             rtol=rtol,
+            shared=shared,
             dropout=dropout,
             scale=scale,
             epochs=epochs,
@@ -134,7 +139,7 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
         X : array or DataFrame, [B, N]
         y : array, [B]
         sample_weight : array [B], optional
-            How much every example counts, at least 0; only ratios matter.
+            How much every example counts, at least 0: 2 is as much as an example that comes twice.
 
         Raises
         ------
@@ -154,7 +159,7 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
         weights = self._weights(X, y, sample_weight)
         if not goes_on:
             self.classes_ = classes
-            self._start(X, weights, Classes(own_words(classes)), target, output="softmax")
+            self._start(X, weights, Classes(own_words(classes)), target, "softmax", len(X))
         labels = np.searchsorted(classes, y)
         self._train(X, labels, weights, stratify=labels)
         return self
@@ -188,7 +193,7 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
         weights = self._weights(X, y, sample_weight)
         if is_first:
             self.classes_ = all_classes
-            self._start(X, weights, Classes(own_words(all_classes)), target, output="softmax")
+            self._start(X, weights, Classes(own_words(all_classes)), target, "softmax", num_examples=None)
         labels = np.searchsorted(all_classes, y)
         self._train_once(X, labels, weights)
         return self

@@ -27,16 +27,19 @@ class ParticleRegressor(RegressorMixin, ParticleEstimator):
         Of the hidden layers.
     initialisation, potential, method, rtol, dropout, backend
         As in `pn_gpu.ParticleNetwork`.
+    shared : bool, default False
+        Whether the output particles of a layer are the input particles of the next.
     scale : bool, default True
         Whether inputs and targets are standardised, by what the examples of `fit` say (those of the first
         `partial_fit`).
-    epochs : int, default 100
+    epochs : int, default 50
     batch_size : int or "auto", default "auto"
-        auto: a fifteenth of the examples, at least 32 and at most 256.
+        auto: 32 below 10,000 examples, else 100.
     lr : float, default 0.02
         Peak learning rate of Adam's one cycle; `partial_fit` has a constant rate, half of it.
-    l2 : float, default 0
-        Strength of a `pn_gpu.L2` penalty on dipoles.
+    l2 : float or "auto", default "auto"
+        Strength of a `pn_gpu.L2` penalty on dipoles. auto: below 10,000 examples 0.001, else 0; 0 with
+        `partial_fit`.
     early_stopping : bool, default False
         Whether to set aside ``validation_fraction`` of the examples, stop when their loss
         has not got better for ``patience`` epochs, and keep the best epoch's network.
@@ -77,7 +80,7 @@ class ParticleRegressor(RegressorMixin, ParticleEstimator):
         X : array or DataFrame, [B, N]
         y : array, [B] or [B, K]
         sample_weight : array [B], optional
-            How much every example counts, at least 0; only ratios matter.
+            How much every example counts, at least 0: 2 is as much as an example that comes twice.
 
         Raises
         ------
@@ -86,19 +89,24 @@ class ParticleRegressor(RegressorMixin, ParticleEstimator):
         """
         self._check_parameters()
         goes_on = self.warm_start and hasattr(self, "network_")
-        X, targets, weights = self._prepare(X, y, sample_weight, is_first=not goes_on)
+        X, targets, weights = self._prepare(X, y, sample_weight, is_first=not goes_on, is_all=True)
         self._train(X, targets, weights, stratify=None)
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> ParticleRegressor:
         """Go once through some more examples, at a constant learning rate; arguments as in `fit`."""
         self._check_parameters()
-        X, targets, weights = self._prepare(X, y, sample_weight, is_first=not hasattr(self, "network_"))
+        X, targets, weights = self._prepare(X, y, sample_weight, not hasattr(self, "network_"), is_all=False)
         self._train_once(X, targets, weights)
         return self
 
-    def _prepare(self, X: Any, y: Any, sample_weight: Any, is_first: bool) -> tuple[Array, Array, Array | None]:
-        """Checked inputs, scaled targets [B, K] and weights; the first time a network is made for them."""
+    def _prepare(
+        self, X: Any, y: Any, sample_weight: Any, is_first: bool, is_all: bool
+    ) -> tuple[Array, Array, Array | None]:
+        """Checked inputs, scaled targets [B, K] and weights; the first time a network is made for them.
+
+        ``is_all`` says that no further examples will come.
+        """
         target = name_of_column(y)
         X, y = validate_data(self, X, y, dtype=DTYPES, multi_output=True, y_numeric=True, reset=is_first)
         weights = self._check_weights(X, sample_weight)
@@ -107,7 +115,7 @@ class ParticleRegressor(RegressorMixin, ParticleEstimator):
             self._is_column = y.ndim == 2
             self.n_outputs_ = columns.shape[1]
             self.target_scaler_ = StandardScaler().fit(columns, sample_weight=weights) if self.scale else None
-            self._start(X, weights, self._target_coding(), target, output="linear")
+            self._start(X, weights, self._target_coding(), target, "linear", len(X) if is_all else None)
         elif columns.shape[1] != self.n_outputs_:
             raise ValueError(f"y: got {columns.shape[1]} targets, want {self.n_outputs_} as before")
         targets = columns if self.target_scaler_ is None else self.target_scaler_.transform(columns)

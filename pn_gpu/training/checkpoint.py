@@ -74,8 +74,8 @@ def restore_checkpoint(run: TrainingRun, path: str | os.PathLike[str]) -> None:
         raise ValueError(f"checkpoint: {path} holds a network but no training run to resume")
     before = to_numpy(run.network.parameters.flat).copy()
     try:
-        architecture = run.network.complete_architecture(metadata["architecture"])
-        _check_same(_comparable(architecture), _comparable(run.network.architecture()))
+        saved = _comparable(run.network.complete_architecture(metadata["architecture"]))
+        _check_same(saved, dict.fromkeys(saved) | _comparable(run.network.architecture()))
         training = metadata[_TRAINING]
         _check_same(training["settings"], run.settings())
         _restore_numbers(run, tensors)

@@ -115,7 +115,7 @@ def test_a_run_is_resumed_with_the_same_places_only(tmp_path):
     again = network()
     fit(again, epochs=4, optimizer=pn.Adam(0.01), seed=1, checkpoint=path, resume=True)
     np.testing.assert_array_equal(again.parameters.flat, whole.parameters.flat)
-    with pytest.raises(ValueError, match=r"made with architecture .*array \[7, 2\]") as caught:
+    with pytest.raises(ValueError, match=r"made with positions .*array \[7, 2\]") as caught:
         fit(network(PLACES + 1), epochs=4, optimizer=pn.Adam(0.01), seed=1, checkpoint=path, resume=True)
     assert "\n" not in str(caught.value)
 

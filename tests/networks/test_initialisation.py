@@ -243,7 +243,7 @@ def test_older_checkpoints_go_on(tmp_path):
     resumed = network([12, 7, 3], initialisation="paper")
     resumed.fit(x, LABELS, epochs=3, checkpoint=tmp_path / "run", resume=True, **common)
     np.testing.assert_array_equal(resumed.parameters.flat, straight.parameters.flat)
-    with pytest.raises(ValueError, match="'initialisation': 'paper'"):
+    with pytest.raises(ValueError, match="made with initialisation 'paper'"):
         network([12, 7, 3]).fit(x, LABELS, epochs=3, checkpoint=tmp_path / "run", resume=True, **common)
 
 

@@ -235,7 +235,7 @@ def test_a_checkpoint_of_other_settings_is_refused(changed, message, tmp_path):
     fit(make(), checkpoint=path)
     with pytest.raises(ValueError, match=message):
         fit(make(), checkpoint=path, resume=True, **changed)
-    with pytest.raises(ValueError, match="was made with architecture"):
+    with pytest.raises(ValueError, match="was made with dim 3, this run has 2"):
         fit(make(dim=2), checkpoint=path, resume=True)
 
 
