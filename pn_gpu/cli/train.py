@@ -24,15 +24,13 @@ from pn_gpu.training.distributed import SingleProcess, processes_of_environment
 from pn_gpu.training.penalties import L2
 from pn_gpu.training.recipes import (
     BATCH_SIZE,
-    CLASSIFICATION_DROPOUT,
     PENALTY_EXAMPLES,
     RECIPES,
     REGRESSION_L2,
     SMALL_BATCH_SIZE,
     SMALL_DATA,
-    Regularisation,
     default_batch_size,
-    default_regularisation,
+    default_l2,
     get_recipe,
 )
 
@@ -95,13 +93,7 @@ def _add_network_arguments(group: argparse._ArgumentGroup) -> None:
         dest="shared",
         help="give every layer node sets of its own (default with the modern recipe)",
     )
-    group.add_argument(
-        "--dropout",
-        type=float,
-        metavar="P",
-        help=f"of hidden activations (default: {CLASSIFICATION_DROPOUT} with the modern recipe, classes and below"
-        f" {SMALL_DATA} examples, else 0)",
-    )
+    group.add_argument("--dropout", type=float, default=0.0, metavar="P", help="of hidden activations (default: 0)")
     group.add_argument("--method", choices=METHODS, default="auto", help="how layers are computed (default: auto)")
     group.add_argument("--rtol", type=float, default=1e-3, help="tolerance of an approximate method (default: 1e-3)")
     group.add_argument("--backend", default="auto", help="numpy, torch, torch:cuda:0, cupy, ... (default: auto)")
@@ -191,7 +183,7 @@ def make_network(options: argparse.Namespace, dataset: Dataset) -> Network:
     common: dict[str, Any] = {
         "activation": options.activation or recipe.activation,
         "output": "linear" if dataset.num_classes is None else "softmax",
-        "dropout": _regularisation(options, dataset).dropout,
+        "dropout": options.dropout,
         "seed": options.seed,
         "backend": options.backend,
         "dtype": options.dtype,
@@ -223,7 +215,8 @@ def _dims(options: argparse.Namespace) -> tuple[int, int | None]:
 def fit_options(options: argparse.Namespace, dataset: Dataset) -> dict[str, Any]:
     """Keyword arguments of `Network.fit` that say how a network is trained, not where it reports to."""
     count = len(dataset.x_train)
-    l2 = _regularisation(options, dataset).l2
+    default = default_l2(options.recipe, count, is_classification=dataset.num_classes is not None)
+    l2 = default if options.l2 is None else options.l2
     return {
         "epochs": options.epochs,
         "batch_size": default_batch_size(count) if options.batch_size is None else options.batch_size,
@@ -231,14 +224,6 @@ def fit_options(options: argparse.Namespace, dataset: Dataset) -> dict[str, Any]
         "seed": options.seed,
         **get_recipe(options.recipe, options.lr).fit_options,
     }
-
-
-def _regularisation(options: argparse.Namespace, dataset: Dataset) -> Regularisation:
-    default = default_regularisation(options.recipe, len(dataset.x_train), dataset.num_classes is not None)
-    return Regularisation(
-        default.l2 if options.l2 is None else options.l2,
-        default.dropout if options.dropout is None else options.dropout,
-    )
 
 
 def _parse_hidden(text: str) -> list[int]:

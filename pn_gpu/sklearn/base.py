@@ -24,7 +24,7 @@ from pn_gpu.training.history import History
 from pn_gpu.training.loop import train
 from pn_gpu.training.optimizers import Adam
 from pn_gpu.training.penalties import L2, Penalty
-from pn_gpu.training.recipes import default_batch_size, default_regularisation
+from pn_gpu.training.recipes import default_batch_size, default_l2
 from pn_gpu.training.run import TrainingRun
 from pn_gpu.training.schedules import OneCycle
 from pn_gpu.training.weighted_examples import as_examples
@@ -162,7 +162,7 @@ class ParticleEstimator(BaseEstimator):
             return 0.0
         # An example of weight 2 is one that comes twice.
         count = num_examples if sample_weight is None else float(sample_weight.sum())
-        return default_regularisation("modern", count, is_classification).l2
+        return default_l2("modern", count, is_classification)
 
     def _input_coding(self, width: int) -> InputCoding:
         """What `_inputs` does, as the network's file keeps it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from pn_gpu.checks import check_choice, check_number
 from pn_gpu.training.optimizers import Adam, Optimizer, RMSProp
@@ -17,9 +17,9 @@ MODERN_LR, PAPER_LR = 0.02, 0.005
 BATCH_SIZE, SMALL_BATCH_SIZE, SMALL_DATA = 100, 32, 10_000
 
 # Of the modern recipe, for small data: a penalty on dipoles like a normal distribution that they are expected to have,
-# which counts as much as this many examples of a classification, and dropout. Chosen on eight tables beside those
-# that bench/tables.py reports, and on other splits of these.
-PENALTY_EXAMPLES, REGRESSION_L2, CLASSIFICATION_DROPOUT = 2.0, 0.001, 0.1
+# which counts as much as this many examples of a classification. Chosen on eight tables beside those that
+# bench/tables.py reports, and on other splits of these.
+PENALTY_EXAMPLES, REGRESSION_L2 = 2.0, 0.001
 
 
 @dataclass(frozen=True)
@@ -58,28 +58,11 @@ def default_batch_size(num_examples: int) -> int:
     return SMALL_BATCH_SIZE if num_examples < SMALL_DATA else BATCH_SIZE
 
 
-class Regularisation(NamedTuple):
-    """What keeps a network from overfitting.
-
-    Attributes
-    ----------
-    l2 : float
-        Strength of the `L2` penalty on dipoles (and on a dense network's weights).
-    dropout : float
-        Of hidden activations.
-    """
-
-    l2: float
-    dropout: float
-
-
-def default_regularisation(recipe: str, num_examples: float, is_classification: bool) -> Regularisation:
-    """For a data set of that size: none with the paper's recipe, and from 10,000 examples on."""
+def default_l2(recipe: str, num_examples: float, is_classification: bool) -> float:
+    """Strength of the `L2` penalty on dipoles (and on a dense network's weights), for a data set of that size."""
     if recipe != "modern" or num_examples >= SMALL_DATA:
-        return Regularisation(0.0, 0.0)
-    if is_classification:
-        return Regularisation(PENALTY_EXAMPLES / num_examples, CLASSIFICATION_DROPOUT)
-    return Regularisation(REGRESSION_L2, 0.0)
+        return 0.0
+    return PENALTY_EXAMPLES / num_examples if is_classification else REGRESSION_L2
 
 
 def get_recipe(name: str, lr: float | None = None) -> Recipe:

@@ -29,8 +29,7 @@ def test_two_processes_train_the_same_network_as_one(tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "pn_gpu"]
     files = ["--output", "two", "--history", "two.json"]
     # 1442 examples in batches of 47: the last batch has 32 rows, and rows are split unevenly between two processes.
-    # Without dropout, which every process draws for itself.
-    options = [*ARGUMENTS, "--batch-size", "47", "--dropout", "0"]
+    options = [*ARGUMENTS, "--batch-size", "47"]
     two = subprocess.run(
         [*torchrun, *options, *files], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=180
     )
