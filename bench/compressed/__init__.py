@@ -12,17 +12,14 @@ from bench.compressed.fedpara import FedParaLinear
 from bench.compressed.hashed import HashedLinear
 from bench.compressed.low_rank import LowRankLinear
 from bench.compressed.monarch import MonarchLinear
-from bench.compressed.particles import ParticleFamily
+from bench.compressed.particles import ParticleFamily, PlacedParticleFamily
 
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
-        ParticleFamily(1, 2),
-        ParticleFamily(1, 4),
-        ParticleFamily(1, 8),
-        ParticleFamily(2, 2),
-        ParticleFamily(2, 4),
-        ParticleFamily(3, 3),
+        *(ParticleFamily(*dims, shared=True) for dims in ((1, 2), (1, 4), (1, 8), (2, 2), (2, 4), (3, 3))),
+        *(ParticleFamily(*dims, shared=False) for dims in ((1, 2), (1, 4), (2, 4), (3, 3))),
+        *(PlacedParticleFamily(dipole_dim) for dipole_dim in (2, 4, 8)),
         LayerFamily("low rank", LowRankLinear),
         LayerFamily("FedPara", FedParaLinear),
         LayerFamily("hashed", HashedLinear),

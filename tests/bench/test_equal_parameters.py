@@ -8,11 +8,16 @@ import pytest
 import torch
 
 from bench import equal_parameters
-from bench.compressed import FAMILIES
+from bench.compressed import FAMILIES, particles
 from bench.equal_parameters_data import Split
 from bench.equal_parameters_training import Setting, search, train
 
 FEATURES, CLASSES, BUDGET = 30, 4, 700
+
+
+@pytest.fixture(autouse=True)
+def features_on_a_grid(monkeypatch):
+    monkeypatch.setitem(particles.GRIDS, FEATURES, (5, 6))
 
 
 def easy_split(num=400):
@@ -46,7 +51,7 @@ def test_counts_are_those_of_the_module(name, sizes):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_learns(name):
     split = easy_split()
-    shape = FAMILIES[name].shapes(FEATURES, CLASSES, BUDGET)[-1]
+    shape = FAMILIES[name].shapes(FEATURES, CLASSES, BUDGET)[0]
     outcome = train(FAMILIES[name], Setting(shape, 0.05, 1.0), BUDGET, split, epochs=40, seed=0)
     assert outcome.accuracy > 0.8
     assert outcome.step_ms > 0
@@ -57,6 +62,10 @@ def test_a_search_sees_no_test_examples():
     spoilt = split._replace(x_test=np.full_like(split.x_test, np.nan))
     family = FAMILIES["dense"]
     assert search(family, BUDGET, split, 3, 2, 0) == search(family, BUDGET, spoilt, 3, 2, 0)
+
+
+def test_features_without_places_have_no_network_of_known_places():
+    assert FAMILIES["particles with places d=4"].shapes(31, CLASSES, BUDGET) == []
 
 
 def test_a_budget_below_one_network_is_said():
