@@ -1,4 +1,4 @@
-"""Networks made narrower and wider: what is kept is what matters, and a split changes nothing."""
+"""Networks made narrower and wider: what is kept makes up for what is not, and a split changes nothing."""
 
 import numpy as np
 import pytest
@@ -72,6 +72,31 @@ def test_constant_particles_go_into_the_bias(x):
     assert np.abs(new.layers[1].bias - old.layers[1].bias).max() > 0.01
 
 
+@pytest.mark.parametrize("rule", ["reconstruction", "influence"])
+@pytest.mark.parametrize("options", [*MODELS, {"activation": "tanh"}])
+def test_doubles_are_made_up_for(options, rule, x):
+    """Every particle twice; without one of each the others contribute what both did, where they can."""
+    old = network(**options)
+    double = _twice(old)
+    new = prune(double, 12, x, rule=rule)
+    error, scale = (np.linalg.norm(z - double.predict_proba(x)) for z in (new.predict_proba(x), 0))
+    if rule == "reconstruction" and options != {"activation": "tanh"}:
+        assert error < 0.02 * scale
+    else:
+        assert 0.02 * scale < error < scale
+
+
+def _twice(old):
+    """Level 1 with every particle twice, and so with contributions that are double."""
+    new = pn.ParticleNetwork(
+        **(old.architecture() | {"sizes": [6, 24, 9, 3]}), seed=0, backend="numpy", dtype=old.dtype
+    )
+    for name in new.parameters:
+        value = old.parameters[name]
+        new.parameters[name] = value if new.parameters[name].shape == value.shape else np.concatenate([value, value])
+    return new
+
+
 def test_a_trained_network_is_narrowed_and_learns_on():
     data, options = load("digits"), {"batch_size": 32, "progress": False}
     old = pn.ParticleNetwork([64, 64, 10], activation="leaky_relu", seed=0, backend="numpy")
@@ -79,7 +104,12 @@ def test_a_trained_network_is_narrowed_and_learns_on():
     accuracy = old.evaluate(data.x_test, data.y_test)["accuracy"]
     half = prune(old, 0.5, data.x_train)
     assert half.sizes == (64, 32, 10)
-    assert half.evaluate(data.x_test, data.y_test)["accuracy"] > accuracy - 0.15
+    assert half.evaluate(data.x_test, data.y_test)["accuracy"] > accuracy - 0.03
+    quarters = [
+        prune(old, 0.25, data.x_train, rule=rule).evaluate(data.x_test, data.y_test)["accuracy"]
+        for rule in ("influence", "reconstruction")
+    ]
+    assert quarters[0] < quarters[1] - 0.03
     half.fit(data.x_train, data.y_train, epochs=4, optimizer=pn.Adam(pn.OneCycle(0.02)), **options)
     assert half.evaluate(data.x_test, data.y_test)["accuracy"] > accuracy - 0.03
 
@@ -93,6 +123,7 @@ def test_a_trained_network_is_narrowed_and_learns_on():
         (lambda net: prune(net, 4, level=3), ValueError, "level: got 3"),
         (lambda net: prune(net, 4, np.ones((5, 7))), ValueError, r"x: got shape \(5, 7\)"),
         (lambda net: prune(net, 4, np.ones((0, 6))), ValueError, "x: got no examples"),
+        (lambda net: prune(net, 4, np.ones((5, 6)), rule="magnitude"), ValueError, "rule: got 'magnitude'"),
         (lambda net: prune(net.to_dense(), 4), TypeError, "network: got DenseNetwork"),
         (lambda net: grow(net, 11), ValueError, "to: got 11"),
         (lambda net: grow(net, 20, distance=-1.0), ValueError, "distance: got -1.0"),
