@@ -1,4 +1,4 @@
-"""Hidden particles removed, so that those that are left compute nearly the same."""
+"""Fewer hidden particles that compute nearly the same."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from pn_gpu.backends import to_numpy
 from pn_gpu.checks import check_choice, check_integer, check_number
 from pn_gpu.networks.particle_network import ParticleNetwork
 from pn_gpu.resize.elimination import eliminate, eliminate_unscaled
 from pn_gpu.resize.level import (
     HOMOGENEOUS,
+    HostArray,
     activation_name,
     contribution_gram,
     hidden_size,
@@ -20,9 +22,10 @@ from pn_gpu.resize.level import (
     scales_activations,
     with_particles,
 )
+from pn_gpu.resize.merge import merge
 
 Array = Any
-RULES = ("reconstruction", "influence")
+RULES = ("auto", "reconstruction", "merge", "influence")
 
 
 def prune(
@@ -30,14 +33,11 @@ def prune(
     keep: int | float,
     x: Array | None = None,
     level: int = 1,
-    rule: str = "reconstruction",
+    rule: str = "auto",
 ) -> ParticleNetwork:
-    """A network without the least important particles of one hidden node set.
+    """A network with fewer particles in one hidden node set, which computes nearly the same.
 
-    What goes into the next layer is a sum of the particles' contributions, ``z = sum_j y_j w_j + b``. One after the
-    other, that particle is removed whose contribution is best made up for by those that are left: these contribute
-    more (or less), by least squares over the examples, which a longer dipole and a larger bias do without a new number.
-    What the removed ones contribute on average goes into the bias of the next layer.
+    What goes into the next layer is a sum of the particles' contributions, ``z = sum_j y_j w_j + b``.
 
     Parameters
     ----------
@@ -45,16 +45,21 @@ def prune(
     keep : int or float
         Particles to keep, 1 <= keep <= H, or as a float their share, 0 < keep <= 1.
     x : array [B, N], optional
-        Examples to judge by, some hundred of them. Without any, particles go by the norm of their outgoing weights
-        alone, and nothing is made up for.
+        Examples to judge by, some hundred of them; rule merge needs none.
     level : int, default 1
         Which hidden level of nodes, from 1 (the first) to L - 1 of L layers.
-    rule : {"reconstruction", "influence"}, default "reconstruction"
-        reconstruction: as above; it takes four matrices of H x H numbers (float64) and a time of the order of H^3.
-        Behind shared particles or charges nobody can contribute more unless the activation is relu, leaky_relu or
-        linear; of others those are removed whose contributions together are missed least. influence: those of the
-        least ``a_j |w_j|``, the standard deviation of the activation times the norm of the outgoing weights; much
-        worse, but for levels of ten thousands of particles.
+    rule : {"auto", "reconstruction", "merge", "influence"}, default "auto"
+        reconstruction: one after the other, that particle is removed whose contribution to the examples is best made up
+        for by those that are left. These contribute more or less, by least squares, which a longer dipole and a larger
+        bias do without a new number. Behind shared particles or charges that takes relu, leaky_relu or linear; of other
+        activations those are removed whose contributions together are missed least.
+        merge: one after the other, the two particles that lie nearest become one; for shared dipoles behind relu,
+        leaky_relu or linear. It does best where dipoles have few components.
+        influence: those of the least ``a_j |w_j|`` are removed, the standard deviation of the activation (1 without
+        examples) times the norm of the outgoing weights. Much worse, but the others take a few matrices of H x H
+        numbers and a time of the order of H^3.
+        auto: reconstruction with examples; without, merge where it can be, else influence.
+        What removed particles contribute on average to the examples goes into the bias of the next layer.
 
     Returns
     -------
@@ -68,24 +73,52 @@ def prune(
     hidden = hidden_size(network, level)
     count = _count("keep", keep, hidden)
     check_choice("rule", rule, RULES)
-    if x is None or rule == "influence":
+    homogeneous = activation_name(network, level) in HOMOGENEOUS
+    can_merge = homogeneous and network.shared and network.model.name == "dipole"
+    if rule == "auto":
+        rule = "reconstruction" if x is not None else "merge" if can_merge else "influence"
+    if rule == "merge":
+        if not can_merge:
+            raise ValueError(f"rule: got 'merge', which takes shared dipoles behind {', '.join(HOMOGENEOUS)}")
+        return _with_merged(network, count, level)
+    if rule == "influence":
         mean, deviation = moments(network, x, level)
         order = np.argsort(-influences(network, deviation, level), kind="stable")
-        kept, shares = np.sort(order[:count]), np.ones(count)
+        return keep_particles(network, level, np.sort(order[:count]), np.ones(count), mean)
+    if x is None:
+        raise ValueError("x: got None, want examples for the rule 'reconstruction'")
+    gram, mean = contribution_gram(network, x, level)
+    if homogeneous or not scales_activations(network):
+        kept, shares = eliminate(gram, count)
     else:
-        gram, mean = contribution_gram(network, x, level)
-        if scales_activations(network) and activation_name(network, level) not in HOMOGENEOUS:
-            kept, shares = eliminate_unscaled(gram, count), np.ones(count)
-        else:
-            kept, shares = eliminate(gram, count)
+        kept, shares = eliminate_unscaled(gram, count), np.ones(count)
+    return keep_particles(network, level, kept, shares, mean)
+
+
+def keep_particles(
+    network: ParticleNetwork, level: int, kept: HostArray, shares: HostArray, mean: HostArray
+) -> ParticleNetwork:
+    """The network with the particles ``kept``, each contributing its share of what it did.
+
+    What all contributed on average, by the mean [H] of the activations, is what the new bias makes of it.
+    """
     result = with_particles(network, level, kept, shares)
-    missing = np.ones(hidden)
-    missing[kept] -= shares
-    changed = np.flatnonzero(missing * mean)
+    missing = np.array(mean)
+    missing[kept] -= shares * mean[kept]
+    changed = np.flatnonzero(missing)
     if len(changed):
         name = f"layers.{level}.bias"
-        shift = (missing * mean)[changed] @ outgoing_rows(network, level, changed)
+        shift = missing[changed] @ outgoing_rows(network, level, changed)
         result.parameters[name] = network.parameters[name] + network.backend.asarray(shift.astype(network.dtype))
+    return result
+
+
+def _with_merged(network: ParticleNetwork, count: int, level: int) -> ParticleNetwork:
+    names = f"particles.{level}.positions", f"particles.{level}.dipoles", f"layers.{level - 1}.bias"
+    result = with_particles(network, level, np.arange(count))
+    positions, dipoles, bias = (to_numpy(network.parameters[name]).astype(np.float64) for name in names)
+    for name, value in zip(names, merge(positions, dipoles, bias, count), strict=True):
+        result.parameters[name] = network.backend.asarray(value.astype(network.dtype))
     return result
 
 
