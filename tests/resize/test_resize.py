@@ -1,4 +1,4 @@
-"""Networks made narrower and wider: what is kept is what matters, and a split changes nothing."""
+"""Networks made narrower and wider: what is kept makes up for what is not, and a split changes nothing."""
 
 import numpy as np
 import pytest
@@ -72,6 +72,59 @@ def test_constant_particles_go_into_the_bias(x):
     assert np.abs(new.layers[1].bias - old.layers[1].bias).max() > 0.01
 
 
+@pytest.mark.parametrize("rule", ["reconstruction", "influence"])
+@pytest.mark.parametrize("options", [*MODELS, {"activation": "tanh"}])
+def test_doubles_are_made_up_for(options, rule, x):
+    """Every particle twice; without one of each the others contribute what both did, where they can."""
+    old = network(**options)
+    double = _twice(old)
+    new = prune(double, 12, x, rule=rule)
+    error, scale = (np.linalg.norm(z - double.predict_proba(x)) for z in (new.predict_proba(x), 0))
+    if rule == "reconstruction" and options != {"activation": "tanh"}:
+        assert error < 0.02 * scale
+    else:
+        assert 0.02 * scale < error < scale
+
+
+def _twice(old):
+    """Level 1 with every particle twice, and so with contributions that are double."""
+    new = pn.ParticleNetwork(
+        **(old.architecture() | {"sizes": [6, 24, 9, 3]}), seed=0, backend="numpy", dtype=old.dtype
+    )
+    for name in new.parameters:
+        value = old.parameters[name]
+        new.parameters[name] = value if new.parameters[name].shape == value.shape else np.concatenate([value, value])
+    return new
+
+
+@pytest.mark.parametrize("rule", ["merge", "auto"])
+def test_merging_undoes_a_split(rule, x):
+    old = network(activation="leaky_relu")
+    new = prune(grow(old, 30, x, distance=0.01), 12, rule=rule)
+    assert new.sizes == old.sizes
+    for name in old.parameters:
+        np.testing.assert_allclose(new.parameters[name], old.parameters[name], rtol=1e-9)
+
+
+@pytest.mark.parametrize("options", [{"activation": "tanh"}, *MODELS[1:]])
+def test_what_cannot_be_merged_goes_by_its_weights(options, x):
+    """Without examples; far particles have no weights left."""
+    old = network(**options)
+    far = np.array(old.particles[old.connections[1].input_set].positions)
+    far[::2] += 100.0
+    old.particles[old.connections[1].input_set].positions = far
+    np.testing.assert_allclose(prune(old, 6).predict_proba(x), old.predict_proba(x), rtol=1e-10)
+
+
+@pytest.mark.parametrize("rule", ["reconstruction", "merge", "influence"])
+def test_backends_agree(rule, x):
+    pytest.importorskip("torch")
+    old = network(activation="leaky_relu")
+    with_torch = prune(old.to("torch:cpu"), 7, x, rule=rule)
+    assert with_torch.backend.name.startswith("torch")
+    np.testing.assert_allclose(with_torch.predict_proba(x), prune(old, 7, x, rule=rule).predict_proba(x), rtol=1e-9)
+
+
 def test_a_trained_network_is_narrowed_and_learns_on():
     data, options = load("digits"), {"batch_size": 32, "progress": False}
     old = pn.ParticleNetwork([64, 64, 10], activation="leaky_relu", seed=0, backend="numpy")
@@ -79,7 +132,12 @@ def test_a_trained_network_is_narrowed_and_learns_on():
     accuracy = old.evaluate(data.x_test, data.y_test)["accuracy"]
     half = prune(old, 0.5, data.x_train)
     assert half.sizes == (64, 32, 10)
-    assert half.evaluate(data.x_test, data.y_test)["accuracy"] > accuracy - 0.15
+    assert half.evaluate(data.x_test, data.y_test)["accuracy"] > accuracy - 0.03
+    quarters = [
+        prune(old, 0.25, data.x_train, rule=rule).evaluate(data.x_test, data.y_test)["accuracy"]
+        for rule in ("influence", "merge", "reconstruction")
+    ]
+    assert quarters[0] < min(quarters[1:]) - 0.03
     half.fit(data.x_train, data.y_train, epochs=4, optimizer=pn.Adam(pn.OneCycle(0.02)), **options)
     assert half.evaluate(data.x_test, data.y_test)["accuracy"] > accuracy - 0.03
 
@@ -93,6 +151,9 @@ def test_a_trained_network_is_narrowed_and_learns_on():
         (lambda net: prune(net, 4, level=3), ValueError, "level: got 3"),
         (lambda net: prune(net, 4, np.ones((5, 7))), ValueError, r"x: got shape \(5, 7\)"),
         (lambda net: prune(net, 4, np.ones((0, 6))), ValueError, "x: got no examples"),
+        (lambda net: prune(net, 4, np.ones((5, 6)), rule="magnitude"), ValueError, "rule: got 'magnitude'"),
+        (lambda net: prune(net, 4, rule="reconstruction"), ValueError, "x: got None, want examples"),
+        (lambda net: prune(network(activation="tanh"), 4, rule="merge"), ValueError, "rule: got 'merge'"),
         (lambda net: prune(net.to_dense(), 4), TypeError, "network: got DenseNetwork"),
         (lambda net: grow(net, 11), ValueError, "to: got 11"),
         (lambda net: grow(net, 20, distance=-1.0), ValueError, "distance: got -1.0"),
