@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 Array = Any
 Residuals = Any
 
+# How a GPU may take products of float32 inputs.
+PRECISIONS = ("ieee", "tf32", "bf16x3")
+
 
 class Particles(NamedTuple):
     """Both node sets of a layer: positions and dipoles of the input and of the output particles."""

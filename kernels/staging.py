@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from pn_gpu.kernels.room import How, Particles, Residuals
+from pn_gpu.kernels.room import Array, How, Particles, Residuals
 
 # Choices of one graph whose backward is still to come; each holds a few kilobytes.
 MOST_CHOICES = 4096
@@ -21,8 +21,8 @@ MOST_RESIDUALS = 16
 class Chooser(Protocol):
     """Chooses how to compute a layer from its particles as they are."""
 
-    def choose(self, batch: int, particles: Particles, planned: Planned) -> How:
-        """How to compute a call of ``batch`` rows."""
+    def choose(self, x: Array, particles: Particles, planned: Planned) -> How:
+        """How to compute a call with the inputs x [..., N]."""
 
 
 @dataclass(frozen=True)

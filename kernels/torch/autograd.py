@@ -62,11 +62,16 @@ def _one_backward(
     return library.from_list(_apply(_ParticleLinearBackward, how, *wanted, dz, x, *particles), *wanted)
 
 
-def _autocast(x: Tensor) -> Tensor:
+def dtype_under_autocast(x: Tensor) -> torch.dtype:
+    """The dtype in which x is computed with: its own, or that of autocast where it is on."""
     device = x.device.type
     if device == "meta" or not torch.is_autocast_enabled(device) or x.dtype == torch.float64:
-        return x
-    return x.to(torch.get_autocast_dtype(device))
+        return x.dtype
+    return torch.get_autocast_dtype(device)
+
+
+def _autocast(x: Tensor) -> Tensor:
+    return x.to(dtype_under_autocast(x))
 
 
 @contextmanager

@@ -7,7 +7,6 @@ chosen is a second result, for the backward.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -42,7 +41,7 @@ def call_planned(x: Tensor, particles: Particles, bias: Tensor | None, how: Plan
 
 def _forward(x: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     particles, bias, planned, keep = Particles(*rest[:4]), rest[4], Planned(*rest[5:-1]), rest[-1]
-    how = staging.chooser_of(planned.chooser).choose(math.prod(x.shape[:-1]), particles, planned)
+    how = staging.chooser_of(planned.chooser).choose(x, particles, planned)
     z, residuals = compute.forward(x, particles, bias, how, keep)
     return z, torch.tensor([staging.remember(how, residuals)])
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 import triton
 
-from pn_gpu.kernels.room import Direct, OperatorGradient, Particles
+from pn_gpu.kernels.room import PRECISIONS, Direct, OperatorGradient, Particles
 from pn_gpu.kernels.triton.device import COMPILE_OPTIONS, Device, device_of, on_device_of
 from pn_gpu.kernels.triton.factors import (
     MOST_DIPOLE_COMPONENTS,
@@ -27,7 +27,6 @@ from pn_gpu.kernels.triton.rows import Rows, aligned_rows
 from pn_gpu.kernels.triton.tables import ParticleTables, make_tables
 from pn_gpu.kernels.triton.tiles import ProductTile, factored_product_tile, product_tile
 
-INPUT_PRECISIONS = ("ieee", "tf32", "bf16x3")
 # What torch.set_float32_matmul_precision asks for. "high" allows TF32 or a sum of bfloat16 products; the latter keeps
 # five more bits and is as fast here, where making the weights costs more than multiplying by them.
 PRECISION_OF_TORCH_SETTING = {"highest": "ieee", "high": "bf16x3", "medium": "tf32"}
@@ -235,8 +234,8 @@ def _partial_sums(z: Any, splits: int) -> Any:
 
 def _arithmetic(x: Any, r_in: Any, input_precision: str | None) -> str:
     """How the products of x are computed, as `tiles` names it."""
-    if input_precision not in (None, *INPUT_PRECISIONS):
-        raise ValueError(f"input_precision: got {input_precision!r}, want None or one of {', '.join(INPUT_PRECISIONS)}")
+    if input_precision not in (None, *PRECISIONS):
+        raise ValueError(f"input_precision: got {input_precision!r}, want None or one of {', '.join(PRECISIONS)}")
     particles = torch.float64 if x.dtype == torch.float64 else torch.float32
     if r_in.dtype != particles:
         raise TypeError(f"r_in: got dtype {r_in.dtype}, want {particles} with an x of {x.dtype}")

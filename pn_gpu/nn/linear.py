@@ -14,7 +14,7 @@ from pn_gpu.checks import check_choice, check_flag, check_integer
 from pn_gpu.dispatch import outside_transforms, readable
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.potentials import Potential
-from pn_gpu.kernels.room import Direct, How, Mehler
+from pn_gpu.kernels.room import PRECISIONS, Direct, How, Mehler
 from pn_gpu.kernels.room import Particles as LayerParticles
 from pn_gpu.kernels.staging import Planned
 from pn_gpu.kernels.torch import particle_linear, potential_name
@@ -36,9 +36,6 @@ from pn_gpu.planning.calls import computed_whole, is_never_fast
 if TYPE_CHECKING:
     from pn_gpu.dense_fit import DenseFit
     from pn_gpu.nn.parallel import TensorParallel
-
-# What `input_precision` can be: how float32 products are taken on a GPU.
-PRECISIONS = ("ieee", "tf32", "bf16x3")
 
 
 class ParticleLinear(nn.Module):
@@ -262,7 +259,7 @@ class ParticleLinear(nn.Module):
             return Planned(self._chooser.number, self.potential, self.input_precision, planner.method, planner.rtol)
         plain = readable(particles)
         with outside_transforms():
-            plan = planner.current if plain is None else planner.plan(math.prod(x.shape[:-1]), *plain)
+            plan = planner.current if plain is None else self._chooser.plan(x, plain, self.input_precision)
         if plan is None:
             return computed_whole(direct, particles)
         return direct if plan.approximation is None else Mehler(plan.approximation)

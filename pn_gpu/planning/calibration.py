@@ -25,6 +25,7 @@ from pn_gpu.kernels import potentials
 from pn_gpu.kernels.host.threads import num_threads
 from pn_gpu.kernels.mehler.expansion import Approximation, make_expansion, ranked_degrees, rate
 from pn_gpu.kernels.room import Direct, How, Mehler, Particles
+from pn_gpu.planning.arithmetic import Arithmetic, dtype_name, dtype_of, is_on_gpu
 from pn_gpu.planning.costs import Costs
 
 Array = Any
@@ -39,23 +40,24 @@ REPEATS = 4
 _known: dict[str, Costs] = {}
 
 
-def machine_costs(like: Array) -> Costs:
-    """`Costs` for arrays such as ``like``: from memory, the file of ``PN_GPU_COSTS``, the cache, or measured
-    now.
+def machine_costs(like: Array, arithmetic: Arithmetic | None = None) -> Costs:
+    """`Costs` for particles such as ``like``: from memory, the file of ``PN_GPU_COSTS``, the cache, or measured
+    now. ``arithmetic`` says in which numbers a GPU computes; by default in those of the particles.
 
     Raises
     ------
     ValueError
         If the file that ``PN_GPU_COSTS`` names does not hold costs.
     """
-    key = _key(like)
+    numbers = (arithmetic or Arithmetic(dtype_name(like.dtype))) if is_on_gpu(like) else None
+    key = _key(like, numbers)
     if key not in _known:
         override = os.environ.get("PN_GPU_COSTS")
         costs = _read(Path(override), None) if override else _read(cache_file(), key)
         if override and costs is None:
             raise ValueError(f"PN_GPU_COSTS: got {override!r}, want a JSON file of {', '.join(_names())}")
         if costs is None:
-            costs = measure(like)
+            costs = measure(like, numbers)
             _write(cache_file(), key, costs)
         _known[key] = costs
     return _known[key]
@@ -66,10 +68,10 @@ def cache_file() -> Path:
     return cache_folder() / "costs.json"
 
 
-def measure(like: Array) -> Costs:
-    """Time both methods on random particles, in the dtype of ``like`` whatever autocast is on; about a second."""
+def measure(like: Array, arithmetic: Arithmetic | None = None) -> Costs:
+    """Time both methods on random particles in the dtype of ``like``, whatever autocast is on; about a second."""
     with _without_autocast(like):
-        return _measure(like)
+        return _measure(like, arithmetic)
 
 
 def _without_autocast(like: Array) -> AbstractContextManager[Any]:
@@ -80,10 +82,10 @@ def _without_autocast(like: Array) -> AbstractContextManager[Any]:
     return torch.autocast(like.device.type, enabled=False)
 
 
-def _measure(like: Array) -> Costs:
-    kind = "gpu" if _on_gpu(like) else "cpu"
-    direct = [_time_direct(like, width, batch) for width, batch in _sizes(DIRECT_WIDTH[kind])]
-    mehler = [_time_mehler(like, width, batch) for width, batch in _sizes(MEHLER_WIDTH[kind])]
+def _measure(like: Array, arithmetic: Arithmetic | None) -> Costs:
+    kind = "gpu" if is_on_gpu(like) else "cpu"
+    direct = [_time_direct(like, arithmetic, width, batch) for width, batch in _sizes(DIRECT_WIDTH[kind])]
+    mehler = [_time_mehler(like, arithmetic, width, batch) for width, batch in _sizes(MEHLER_WIDTH[kind])]
     weights, values = DIRECT_WIDTH[kind] ** 2, 2 * MEHLER_WIDTH[kind] * FEATURES
     direct_weight, direct_product = _line(direct, weights)
     mehler_value, mehler_product = _line(mehler, values)
@@ -108,19 +110,20 @@ def _line(times: list[float], size: int) -> tuple[float, float]:
     return max(small - call - SMALL_BATCH * per_row, 0.05 * small) / size, per_row / size
 
 
-def _time_direct(like: Array, width: int, batch: int) -> float:
-    return _time_step(like, width, batch, Direct(potentials.get("gaussian")))
+def _time_direct(like: Array, arithmetic: Arithmetic | None, width: int, batch: int) -> float:
+    precision = None if arithmetic is None else arithmetic.precision
+    return _time_step(like, arithmetic, width, batch, Direct(potentials.get("gaussian"), precision))
 
 
-def _time_mehler(like: Array, width: int, batch: int) -> float:
+def _time_mehler(like: Array, arithmetic: Arithmetic | None, width: int, batch: int) -> float:
     rates = np.full(2, rate(0.5))
     degrees, _ = ranked_degrees(rates, FEATURES)
     approximation = Approximation(make_expansion(np.zeros(2), np.eye(2), rates, degrees[:FEATURES]))
-    return _time_step(like, width, batch, Mehler(approximation))
+    return _time_step(like, arithmetic, width, batch, Mehler(approximation))
 
 
-def _time_step(like: Array, width: int, batch: int, how: How) -> float:
-    x, dz, particles = _problem(like, width, batch)
+def _time_step(like: Array, arithmetic: Arithmetic | None, width: int, batch: int, how: How) -> float:
+    x, dz, particles = _problem(like, arithmetic, width, batch)
     room = room_of(x, how)
 
     def step() -> None:
@@ -130,14 +133,16 @@ def _time_step(like: Array, width: int, batch: int, how: How) -> float:
     return _seconds(step, like)
 
 
-def _problem(like: Array, width: int, batch: int) -> tuple[Array, Array, Particles]:
+def _problem(like: Array, arithmetic: Arithmetic | None, width: int, batch: int) -> tuple[Array, Array, Particles]:
     rng, xp, device = np.random.default_rng(0), compat.array_namespace(like), compat.device(like)
+    product_dtype = like.dtype if arithmetic is None else dtype_of(arithmetic, like)
 
-    def normal(*shape: int) -> Array:
+    def normal(*shape: int, dtype: Any = like.dtype) -> Array:
         a = 0.5 * rng.standard_normal(shape, dtype=np.float32)
-        return xp.astype(xp.asarray(a, device=device), like.dtype)
+        return xp.astype(xp.asarray(a, device=device), dtype)
 
-    return normal(batch, width), normal(batch, width), Particles(*(normal(width, 2) for _ in range(4)))
+    x, dz = (normal(batch, width, dtype=product_dtype) for _ in range(2))
+    return x, dz, Particles(*(normal(width, 2) for _ in range(4)))
 
 
 def _seconds(step: Callable[[], None], like: Array) -> float:
@@ -152,10 +157,6 @@ def _seconds(step: Callable[[], None], like: Array) -> float:
     return min(times[1:])
 
 
-def _on_gpu(like: Array) -> bool:
-    return compat.is_cupy_array(like) or (compat.is_torch_array(like) and like.device.type != "cpu")
-
-
 def _wait(like: Array) -> None:
     """Until the device has done what it was given."""
     if compat.is_cupy_array(like):
@@ -164,21 +165,12 @@ def _wait(like: Array) -> None:
         compat.array_namespace(like).cuda.synchronize(like.device)
 
 
-def _key(like: Array) -> str:
-    dtype = str(like.dtype).rsplit(".", 1)[-1]
-    if not _on_gpu(like):
+def _key(like: Array, arithmetic: Arithmetic | None) -> str:
+    dtype = dtype_name(like.dtype)
+    if arithmetic is None:
         return f"v{VERSION} cpu {platform.machine()} {_processor()} {num_threads()} threads {dtype}"
     library = type(like).__module__.partition(".")[0]
-    return f"v{VERSION} {library} {_gpu_name(like)} {dtype} {_arithmetic(like)}".rstrip()
-
-
-def _arithmetic(like: Array) -> str:
-    """How torch takes products of float32 on a GPU: its setting decides what the kernels do by default."""
-    if not compat.is_torch_array(like) or "float32" not in str(like.dtype):
-        return ""
-    import torch
-
-    return torch.get_float32_matmul_precision()
+    return f"v{VERSION} {library} {_gpu_name(like)} {dtype} with {arithmetic.key(like)}"
 
 
 def _processor() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.room import Array, Direct, How, Particles
 from pn_gpu.kernels.sets import select_set
 from pn_gpu.kernels.staging import Planned, add_chooser
+from pn_gpu.planning.arithmetic import arithmetic_of
 from pn_gpu.planning.decision import FEWEST_WEIGHTS
 from pn_gpu.planning.plan import Plan, check_method
 from pn_gpu.planning.recent import recent_plan
@@ -40,7 +42,7 @@ def how_to_compute(
     plain = readable(particles)
     if plain is None:
         return computed_whole(Direct(pairwise), particles)
-    return _planned(x.shape[0], plain, pairwise, method, float(rtol), is_backward)
+    return _planned(x, plain, pairwise, method, float(rtol), is_backward)
 
 
 def _covers(plan: Plan, particles: Particles) -> bool:
@@ -49,10 +51,11 @@ def _covers(plan: Plan, particles: Particles) -> bool:
 
 
 def _planned(
-    batch: int, particles: Particles, potential: Potential, method: str, rtol: float, is_backward: bool = False
+    x: Array, particles: Particles, potential: Potential, method: str, rtol: float, is_backward: bool = False
 ) -> How:
+    rows = math.prod(x.shape[:-1])
     with outside_transforms():
-        return recent_plan(particles, batch, potential, method, rtol, is_backward).how(potential)
+        return recent_plan(particles, rows, potential, method, rtol, arithmetic_of(x), is_backward).how(potential)
 
 
 def how_of_each(
@@ -77,8 +80,8 @@ def how_of_each(
 class _SingleCall:
     """Plans calls of graphs that bring no plan."""
 
-    def choose(self, batch: int, particles: Particles, planned: Planned) -> How:
-        return _planned(batch, particles, potentials.get(planned.potential), planned.method, planned.rtol)
+    def choose(self, x: Array, particles: Particles, planned: Planned) -> How:
+        return _planned(x, particles, potentials.get(planned.potential), planned.method, planned.rtol)
 
 
 _single_call = _SingleCall()

@@ -16,6 +16,7 @@ from pn_gpu.kernels.mehler.arrays import Library
 from pn_gpu.kernels.mehler.expansion import Expansion
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.room import Particles
+from pn_gpu.planning.arithmetic import Arithmetic, named_arithmetic
 from pn_gpu.planning.calibration import machine_costs
 from pn_gpu.planning.costs import NOMINAL, Costs
 from pn_gpu.planning.coverage import Coverage
@@ -47,6 +48,7 @@ def plan(
     method: str = "auto",
     rtol: float = 1e-3,
     costs: Costs | None = None,
+    dtype: Any = None,
 ) -> Plan:
     """Decide how a layer of these particles is best computed.
 
@@ -65,6 +67,8 @@ def plan(
     costs : Costs, optional
         What the methods cost here; by default measured once on this machine and kept in the user's cache
         directory.
+    dtype : optional
+        That of x, of any library or by name, where it is not the particles': a GPU's costs depend on it.
 
     Returns
     -------
@@ -84,7 +88,8 @@ def plan(
     check_method(method, rtol)
     if costs is not None and not isinstance(costs, Costs):
         raise TypeError(f"costs: got {type(costs).__name__}, want Costs")
-    return decide(r_in, v_in, r_out, v_out, batch, potentials.get(potential), method, float(rtol), costs=costs)
+    numbers = named_arithmetic(dtype, None, r_in)
+    return decide(r_in, v_in, r_out, v_out, batch, potentials.get(potential), method, float(rtol), costs, numbers)
 
 
 def decide(
@@ -97,20 +102,21 @@ def decide(
     method: str,
     rtol: float,
     costs: Costs | None = None,
+    arithmetic: Arithmetic | None = None,
     gain: float = GAIN_TO_START,
     calls: float = math.inf,
 ) -> Plan:
     """The plan of a layer whose arguments are checked.
 
-    ``gain`` is how much faster than direct "auto" wants the Mehler method to be, the time of the search, spread over
-    so many ``calls``, included.
+    ``arithmetic`` says in which numbers a GPU computes it, by default in the particles'. ``gain`` is how much faster
+    than direct "auto" wants the Mehler method to be, the time of the search, spread over so many ``calls``, included.
     """
     layer = _Layer(r_in, v_in, r_out, v_out, batch, potential, method, rtol)
     refusal = layer.refusal()
     if refusal:
         return layer.direct(refusal)
     if method == "auto":
-        costs = costs or machine_costs(r_in)
+        costs = costs or machine_costs(r_in, arithmetic)
     elif costs is None:
         costs = NOMINAL
     num_in, num_out, _, dim = layer.sizes

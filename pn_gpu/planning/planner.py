@@ -9,6 +9,7 @@ from pn_gpu.checks import check_integer
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.room import Particles
+from pn_gpu.planning.arithmetic import named_arithmetic
 from pn_gpu.planning.calibration import machine_costs
 from pn_gpu.planning.costs import NOMINAL, Costs
 from pn_gpu.planning.decision import GAIN_TO_START, GAIN_TO_STAY, are_finite, decide, follow, to_numpy
@@ -81,7 +82,16 @@ class MethodPlanner:
         self._left = 0
         self._checks = 0
 
-    def plan(self, batch: int, r_in: Array, v_in: Array, r_out: Array, v_out: Array) -> Plan:
+    def plan(
+        self,
+        batch: int,
+        r_in: Array,
+        v_in: Array,
+        r_out: Array,
+        v_out: Array,
+        dtype: Any = None,
+        input_precision: str | None = None,
+    ) -> Plan:
         """The plan for these particles; they have been checked.
 
         Parameters
@@ -90,7 +100,12 @@ class MethodPlanner:
             Rows of x.
         r_in, v_in, r_out, v_out : array
             As in `particle_linear`.
+        dtype : optional
+            As in `plan`.
+        input_precision : {None, "ieee", "tf32", "bf16x3"}, default None
+            How a GPU takes products of float32 numbers; None is as torch is set to.
         """
+        self._numbers = (dtype, input_precision)
         particles = Particles(r_in, v_in, r_out, v_out)
         if self.current is not None and self.current.sizes != (*_rows(particles), r_in.shape[1], v_in.shape[1]):
             self.reset()
@@ -121,7 +136,8 @@ class MethodPlanner:
     def _search(self, batch: int, particles: Particles, gain: float = GAIN_TO_START) -> Plan:
         self._checks = 0
         how = (self.potential, self.method, self.rtol)
-        return decide(*particles, batch, *how, costs=self.costs, gain=gain, calls=self._calls)
+        numbers = named_arithmetic(*self._numbers, particles.r_in)
+        return decide(*particles, batch, *how, self.costs, numbers, gain, self._calls)
 
     def _check(self, batch: int, particles: Particles) -> Plan:
         """The plan in use as it stands for the moved particles, or another."""
@@ -136,7 +152,7 @@ class MethodPlanner:
         found = approximate(current.approximation.expansion, Nodes(r_in, v_in), Nodes(r_out, v_out), self.rtol)
         if found is None or not found.estimate <= self.rtol:
             return self._research(batch, particles)
-        costs = self.costs or (NOMINAL if self.method == "mehler" else machine_costs(particles.r_in))
+        costs = self.costs or (NOMINAL if self.method == "mehler" else self._machine_costs(particles))
         moved = follow(current, found, particles, batch, costs)
         assert moved.seconds is not None
         assert moved.direct_seconds is not None
@@ -144,6 +160,9 @@ class MethodPlanner:
         if slower or (self.method == "auto" and moved.seconds * GAIN_TO_STAY > moved.direct_seconds):
             return self._research(batch, particles)
         return moved
+
+    def _machine_costs(self, particles: Particles) -> Costs:
+        return machine_costs(particles.r_in, named_arithmetic(*self._numbers, particles.r_in))
 
     def _research(self, batch: int, particles: Particles) -> Plan:
         """A new search for particles on the move: look again soon."""

@@ -15,6 +15,7 @@ import array_api_compat as compat
 
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.room import Particles
+from pn_gpu.planning.arithmetic import Arithmetic
 from pn_gpu.planning.decision import decide
 from pn_gpu.planning.plan import Plan
 
@@ -28,7 +29,7 @@ PATIENCE = 64
 
 @dataclass
 class _Kind:
-    """Layers of one shape, dtype, device, batch, potential, method and tolerance."""
+    """Layers of one shape, arithmetic, device, batch, potential, method and tolerance."""
 
     plans: list[Plan] = field(default_factory=list)
     direct: Plan | None = None
@@ -47,12 +48,18 @@ _kinds: OrderedDict[tuple[object, ...], _Kind] = OrderedDict()
 
 
 def recent_plan(
-    particles: Particles, batch: int, potential: Potential, method: str, rtol: float, is_backward: bool = False
+    particles: Particles,
+    batch: int,
+    potential: Potential,
+    method: str,
+    rtol: float,
+    arithmetic: Arithmetic | None = None,
+    is_backward: bool = False,
 ) -> Plan:
     """The plan of a call that brings none; a backward is computed as its forward was, and is no call of its own."""
     r_in = particles.r_in
     shapes = tuple(tuple(a.shape) for a in particles)
-    key = (shapes, batch, potential, method, rtol, str(r_in.dtype), str(compat.device(r_in)), type(r_in))
+    key = (shapes, batch, potential, method, rtol, str(r_in.dtype), str(compat.device(r_in)), type(r_in), arithmetic)
     kind = _kinds.setdefault(key, _Kind())
     _kinds.move_to_end(key)
     while len(_kinds) > MOST_KINDS:
@@ -63,7 +70,7 @@ def recent_plan(
         return plan
     if kind.direct is not None and (is_backward or kind.calls < kind.next_search):
         return kind.direct
-    plan = decide(*particles, batch, potential, method, rtol, calls=kind.calls)
+    plan = decide(*particles, batch, potential, method, rtol, arithmetic=arithmetic, calls=kind.calls)
     if plan.coverage is None:
         if method == "auto":
             kind.direct, kind.next_search = plan, plan.pays_after or kind.calls + PATIENCE

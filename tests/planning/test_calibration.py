@@ -28,7 +28,7 @@ def test_the_default_costs_are_measured_once(tmp_path, monkeypatch) -> None:
     assert all(value > 0 for value in dataclasses.astuple(costs))
     (entry,) = json.loads((tmp_path / "costs.json").read_text()).values()
     assert pn.Costs(**entry) == costs
-    monkeypatch.setattr(calibration, "measure", lambda like: pytest.fail("measured again"))
+    monkeypatch.setattr(calibration, "measure", lambda like, numbers: pytest.fail("measured again"))
     monkeypatch.setattr(calibration, "_known", {})
     assert calibration.machine_costs(like) == costs
 
@@ -36,7 +36,7 @@ def test_the_default_costs_are_measured_once(tmp_path, monkeypatch) -> None:
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("PN_GPU_CACHE", str(tmp_path / "file"))
-    monkeypatch.setattr(calibration, "measure", lambda like: FAVOUR_DIRECT)
+    monkeypatch.setattr(calibration, "measure", lambda like, numbers: FAVOUR_DIRECT)
     assert calibration.machine_costs(np.zeros(1)) == FAVOUR_DIRECT
 
 
@@ -52,7 +52,7 @@ def test_a_broken_override_is_an_error(tmp_path, monkeypatch, content: str) -> N
 def test_a_broken_cache_is_measured_anew(tmp_path, monkeypatch) -> None:
     (tmp_path / "costs.json").write_text("{")
     monkeypatch.setenv("PN_GPU_CACHE", str(tmp_path))
-    monkeypatch.setattr(calibration, "measure", lambda like: FAVOUR_DIRECT)
+    monkeypatch.setattr(calibration, "measure", lambda like, numbers: FAVOUR_DIRECT)
     assert calibration.machine_costs(np.zeros(1)) == FAVOUR_DIRECT
     assert json.loads((tmp_path / "costs.json").read_text())
 
@@ -61,7 +61,7 @@ def test_autocast_is_off_while_costs_are_measured(monkeypatch) -> None:
     torch = pytest.importorskip("torch")
     seen = []
 
-    def measure(like):
+    def measure(like, numbers):
         seen.append(torch.is_autocast_enabled(like.device.type))
         return FAVOUR_DIRECT
 

@@ -18,7 +18,7 @@ def test_auto_goes_by_the_costs() -> None:
 
 
 def test_small_layers_are_direct_without_asking_the_costs(monkeypatch) -> None:
-    monkeypatch.setattr("pn_gpu.planning.decision.machine_costs", lambda like: pytest.fail("asked"))
+    monkeypatch.setattr("pn_gpu.planning.decision.machine_costs", lambda like, numbers: pytest.fail("asked"))
     assert pn.plan(*make_case("normal", 2, n_in=300, n_out=10).particles).method == "direct"
 
 
