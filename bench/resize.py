@@ -70,10 +70,8 @@ def run(options: argparse.Namespace) -> None:
             for network, measure in parts.items():
                 lines = read_lines(results, COLUMNS)
                 if not any((line["network"], line["seed"]) == (network, str(seed)) for line in lines):
-                    new = measure(network, data, seed, options.epochs)
-                    write_lines(
-                        results, COLUMNS, lines + [_line(row | {"network": network, "seed": seed}) for row in new]
-                    )
+                    rows = measure(network, data, seed, options.epochs)
+                    write_lines(results, COLUMNS, lines + [_line(network, seed, row) for row in rows])
     print(write_report(read_lines(results, COLUMNS), options.output))
 
 
@@ -191,10 +189,3 @@ def _grow(kind: str, data: Dataset, seed: int, epochs: int) -> list[dict[str, ob
     wide = make_network("particles", [data.num_features, HIDDEN, data.num_outputs], seed)
     add("wide from the start", wide, _train(wide, data, rate, epochs, seed))
     return rows
-
-
-PARTS: dict[str, Callable[[str, Dataset, int, int], list[dict[str, object]]]] = {
-    "particles": _shrink,
-    "dense": _shrink,
-    "grown": _grow,
-}
