@@ -23,6 +23,7 @@ BENCHMARKS = {
     "table1": "the paper's Table 1: accuracy by topology, dimension and recipe",
     "equal_parameters": "accuracy of particle networks and of other ways to save parameters, at equal numbers",
     "resize": "networks made smaller and larger after training, beside a dense network's rules",
+    "federated": "federated averaging: bytes that travel until an accuracy, beside dense, low rank and FedPara",
     "ratings": "rating prediction on MovieLens-100K: an autoencoder of particles beside its dense twin",
     "sensors": "sensors dropped, moved and on other grids: particles with known places beside a dense network",
     "distillation": "a trained dense network replaced by particles, layer by layer, and trained on",
