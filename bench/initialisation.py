@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", metavar="SIZES", help="topologies, such as 784-64-10,784-512-10 (default: all)")
     parser.add_argument("--dim", type=int, default=2, help="dimensions n (default: 2)")
     parser.add_argument("--dipole-dim", type=int, default=4, help="dimensions d (default: 4)")
+    parser.add_argument("--unshared", action="store_true", help="node sets of its own for every layer")
     parser.add_argument("--rates", type=float, nargs="+", help="peak learning rates (default: the modern recipe's)")
     parser.add_argument("--epochs", type=int, default=4, help="default: 4")
     parser.add_argument("--examples", type=int, help="training examples (default: all)")
@@ -72,7 +73,7 @@ def _train(
         dipole_dim=options.dipole_dim,
         initialisation=start,
         activation=recipe.activation,
-        shared=recipe.shared,
+        shared=not options.unshared,
         seed=options.seed,
         backend="numpy",
     )
@@ -81,6 +82,7 @@ def _train(
         "start": start,
         "n": options.dim,
         "d": options.dipole_dim,
+        "shared": not options.unshared,
         "parameters": network.num_parameters,
         "optimizer": repr(recipe.optimizer),
         "epochs": options.epochs,

@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[512, 1024, 2048, 4096], help="H (default: all four)")
     parser.add_argument("--dim", type=int, default=1, help="dimensions n of the positions (default: 1)")
     parser.add_argument("--dipole-dim", type=int, default=8, help="dimensions d of the dipoles (default: 8)")
+    parser.add_argument("--unshared", action="store_true", help="node sets of its own for every layer")
     parser.add_argument("--epochs", type=int, default=10, help="of the particles (default: 10)")
     parser.add_argument("--examples", type=int, help="training examples (default: all)")
     parser.add_argument("--lr", type=float, help="the particles' peak learning rate (default: the modern recipe's)")
@@ -78,11 +79,12 @@ def _train(width: int, data: Dataset, options: argparse.Namespace, table: Path) 
         options.dim,
         dipole_dim=options.dipole_dim,
         activation=recipe.activation,
-        shared=recipe.shared,
+        shared=not options.unshared,
         seed=options.seed,
         backend="numpy",
     )
-    name = f"{'-'.join(map(str, sizes))}-n{options.dim}-d{options.dipole_dim}-seed{options.seed}-epochs{options.epochs}"
+    make = f"n{options.dim}-d{options.dipole_dim}{'-unshared' if options.unshared else ''}"
+    name = f"{'-'.join(map(str, sizes))}-{make}-seed{options.seed}-epochs{options.epochs}"
     done = {row.epoch for row in read_rows(table) if row.run == name}
     if set(range(1, options.epochs + 1)) <= done:
         print(f"{name}: done before", flush=True)
