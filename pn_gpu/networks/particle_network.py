@@ -71,8 +71,9 @@ class ParticleNetwork(Network):
     model : {"dipole", "charge_phase"}, default "dipole"
         What a particle carries. charge_phase: ``w_ij = q_j cos(theta_i - theta_j) k(s_ij)`` (the paper's Appendix).
     shared : bool, default True
-        Whether the output particles of a layer are the input particles of the next. Unshared layers have two node sets
-        of their own each.
+        Whether the output particles of a layer are the input particles of the next, as in the paper. Unshared layers
+        have two node sets of their own each, n + d numbers more for each hidden node, and learn more: on MNIST
+        784-128-10, n = 3, 97.3 instead of 96.6 %. The command line and the estimators leave them unshared.
     potential : str, default "gaussian"
         The pairwise function k(s).
     method : {"auto", "direct", "mehler"}, default "auto"

@@ -43,6 +43,10 @@ class BatchedParticleLinear(nn.Module):
         As `ParticleLinear`; or if ``num_sets`` is no whole number of at least 1.
     """
 
+    in_positions: nn.Parameter
+    in_dipoles: nn.Parameter
+    out_positions: nn.Parameter
+    out_dipoles: nn.Parameter
     bias: nn.Parameter | None
 
     def __init__(self, num_sets: int, in_features: int, out_features: int, **options: Any) -> None:
@@ -87,7 +91,7 @@ class BatchedParticleLinear(nn.Module):
                 for name in ("positions", "dipoles"):
                     each = [getattr(getattr(layer, node_set), name) for layer in layers]
                     self.register_parameter(f"{side}_{name}", nn.Parameter(torch.stack(each)))
-            biases = [layer.bias for layer in layers if layer.bias is not None]
+            biases: list[Tensor] = [layer.bias for layer in layers if layer.bias is not None]
             self.register_parameter("bias", nn.Parameter(torch.stack(biases)) if biases else None)
 
     def forward(self, x: Tensor) -> Tensor:
