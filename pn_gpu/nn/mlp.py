@@ -34,7 +34,8 @@ class ParticleMLP(nn.Module):
     activation : callable, default torch.nn.ReLU
         Makes the module to put after each layer but the last: ``nn.GELU``, ``lambda: nn.LeakyReLU(0.1)``.
     share_particles : bool, default True
-        False gives every layer two node sets of its own.
+        False gives every layer two node sets of its own, which learns more for a few numbers: see
+        `pn_gpu.ParticleNetwork`.
     bias, potential, method, rtol, dipole_dim, positions, input_precision, generator, device, dtype
         As in `ParticleLinear`.
     initialisation : {"scaled", "paper"}, default "scaled"
