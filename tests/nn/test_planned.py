@@ -155,6 +155,35 @@ def test_what_cannot_be_planned_is_said(x):
         vmap(lambda *p: pn.particle_linear(x, *p, method="direct"))(*stacked)
 
 
+@pytest.fixture
+def captured(monkeypatch):
+    """Tensors lie on a device whose stream is captured in a graph, where reading one would be an error."""
+    monkeypatch.setattr(torch.Tensor, "is_cuda", property(lambda self: True))
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    monkeypatch.setattr(pn.MethodPlanner, "plan", lambda *a, **k: pytest.fail("read the particles"))
+    monkeypatch.setattr("pn_gpu.planning.calls.recent_plan", lambda *a, **k: pytest.fail("read the particles"))
+    monkeypatch.setattr(pn.Plan, "covers", lambda *a: pytest.fail("read the particles"))
+
+
+def test_a_captured_layer_keeps_the_plan_it_has(layer, x, captured):
+    assert layer._how(x, layer._operands()).approximation is layer.planner.current.approximation
+
+
+@pytest.mark.parametrize("plan", [True, False])
+def test_a_captured_call_reads_no_particles(layer, x, request, plan):
+    particles = [p.detach() for p in layer._operands()]
+    want = pn.particle_linear(x, *particles, method="direct")
+    made = layer.planner.current
+    request.getfixturevalue("captured")
+    if plan:
+        z = pn.particle_linear(x, *particles, method=made)
+        assert not torch.equal(z, want)  # by the plan
+    else:
+        with pytest.warns(UserWarning, match=r"all 600 x 600 weights are computed"):
+            z = pn.particle_linear(x, *particles)
+        torch.testing.assert_close(z, want, rtol=0, atol=0)
+
+
 def test_an_exported_layer_has_its_plan_in_it(layer, x):
     program = torch.export.export(layer, (x,))
     assert operators_in(program) == {"pn_gpu.mehler_linear.default"}
