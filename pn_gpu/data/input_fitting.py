@@ -5,11 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from pn_gpu.checks import check_choice
-from pn_gpu.data.arrays import Array, mean_and_deviation
+from pn_gpu.data.arrays import ELEMENTS_AT_ONCE, Array, mean_and_deviation
 from pn_gpu.data.columns import Table, is_text
 from pn_gpu.data.input_coding import MISSING, PIXEL, InputCoding
 
 SCALES = ("auto", "standard", "none")
+
+# A deviation that is so much larger than the range of the middle half is that of one or a few values of another kind.
+ALIKE = 1e-3
+ROWS_LOOKED_AT = 1000
+NOTES = 5
 
 
 def fit_inputs(
@@ -70,3 +75,26 @@ def _fit_table(table: Table, training: Array | slice, scale: str, missing: str) 
 
 def _find_categories(column: Array) -> tuple[str, ...]:
     return tuple(sorted({word for word in column if word is not None}))
+
+
+def note_outliers(inputs: Array | Table, training: Array | slice, coding: InputCoding) -> list[str]:
+    """What to say of columns in which a value is so large that all others are alike once standardised."""
+    numbers = [index for index in range(coding.width) if index not in coding.categories]
+    if coding.pixels or (coding.scale == 1).all() or not numbers:
+        return []
+    columns = inputs.columns if isinstance(inputs, Table) else inputs.reshape(len(inputs), -1).T
+    rows = np.arange(len(inputs))[training]
+    some = rows[: min(ROWS_LOOKED_AT, max(ELEMENTS_AT_ONCE // coding.width, 20))]
+    sample = np.stack([columns[index][some].astype(np.float64) for index in numbers], axis=1)
+    low, high = np.percentile(np.where(np.isnan(sample), coding.mean[numbers], sample), [25, 75], axis=0)
+    alike = (low < high) & (high - low < ALIKE * coding.scale[numbers])
+    found = [numbers[place] for place in np.flatnonzero(alike)]
+    notes = []
+    for index in found[:NOTES]:
+        label = inputs.column_label(index) if isinstance(inputs, Table) else f"column {index} (counted from 0)"
+        column = columns[index][rows]
+        notes.append(
+            f"{label}: a value of {column[np.nanargmax(np.abs(column - coding.mean[index]))]:g} makes all others nearly"
+            " the same once standardised; if it stands for a missing one, leave it empty (NaN)"
+        )
+    return notes + ([f"and so in {len(found) - NOTES} columns more"] if len(found) > NOTES else [])

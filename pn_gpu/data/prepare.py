@@ -10,7 +10,7 @@ from pn_gpu.data.arrays import Array, as_rows, check_same_length, image_shape, r
 from pn_gpu.data.columns import Table, missing_in
 from pn_gpu.data.dataset import Dataset
 from pn_gpu.data.input_coding import InputCoding
-from pn_gpu.data.input_fitting import fit_inputs
+from pn_gpu.data.input_fitting import fit_inputs, note_outliers
 from pn_gpu.data.preprocessing import Preprocessing
 from pn_gpu.data.target_coding import TargetCoding, check_targets, fit_targets, has_target
 
@@ -49,7 +49,7 @@ def prepare_split(
     if len(part.y) < 2:
         raise ValueError(f"{part.x_name}: got {len(part.y)} sample, want at least 2: one to train and one to test on")
     train, test = _split(len(part.y), test_fraction, seed)
-    inputs, targets, sentence = _codings(part, train, wishes)
+    inputs, targets, sentence = _codings(part, train, wishes, notes)
     x, y = inputs.encode(part.x_name, part.x, notes), targets.encode(part.y_name, part.y)
     return Dataset(
         name,
@@ -73,7 +73,7 @@ def prepare_parts(name: str, train: Part, test: Part, wishes: Wishes) -> Dataset
             f"{test.y_name}: got shape {test.y.shape}, want the columns of {train.y_name}, {train.y.shape}"
         )
     both = Part(train.x_name, train.x, f"{train.y_name} and {test.y_name}", np.concatenate([train.y, test.y]))
-    inputs, targets, sentence = _codings(both, slice(len(train.y)), wishes)
+    inputs, targets, sentence = _codings(both, slice(len(train.y)), wishes, notes)
     encoded = [
         (inputs.encode(part.x_name, part.x, notes), targets.encode(part.y_name, part.y)) for part in (train, test)
     ]
@@ -89,11 +89,15 @@ def check_same_samples(train: Part, test: Part) -> None:
         raise ValueError(f"{test.x_name}: got samples of shape {shapes[1]}, want {shapes[0]} as in {train.x_name}")
 
 
-def _codings(part: Part, training: Array | slice, wishes: Wishes) -> tuple[InputCoding, TargetCoding, str]:
+def _codings(
+    part: Part, training: Array | slice, wishes: Wishes, notes: list[str]
+) -> tuple[InputCoding, TargetCoding, str]:
     if wishes.preprocessing is not None:
         return wishes.preprocessing.inputs, wishes.preprocessing.targets, ""
     targets, sentence = fit_targets(part.y_name, part.y, training, wishes.task, wishes.scale != "none")
-    return fit_inputs(part.x, training, wishes.scale, wishes.missing), targets, sentence
+    inputs = fit_inputs(part.x, training, wishes.scale, wishes.missing)
+    notes += note_outliers(part.x, training, inputs)
+    return inputs, targets, sentence
 
 
 def _checked(part: Part) -> Part:

@@ -218,6 +218,25 @@ def test_parquet_and_csv_are_the_same(tmp_path, rng):
         load_table(tmp_path / "d.parquet", target="c")
 
 
+def test_a_value_that_makes_all_others_alike_is_told_of(tmp_path, rng):
+    x = rng.standard_normal((100, 4)) * [1, 1e5, 1, 1]
+    x[:, 2] = 0  # a constant column, and one of a few ones among zeros, have no value of another kind
+    x[:, 3] = np.arange(100) % 50 == 0
+    y = x[:, 0] + 1
+    spoilt = x.copy()
+    spoilt[:2, 1], spoilt[7, 0] = [1e30, np.nan], 99999
+    for name, values in (("x", x), ("spoilt", spoilt)):
+        np.savez(tmp_path / f"{name}.npz", x_train=values, y_train=y, x_test=x, y_test=y)
+        table = np.nan_to_num(values)
+        np.savetxt(tmp_path / f"{name}.csv", np.column_stack([table, y]), delimiter=",")
+    assert load_table(tmp_path / "x.npz").notes == load_table(tmp_path / "x.csv", test_fraction=0.01).notes == ()
+    notes = load_table(tmp_path / "spoilt.npz").notes
+    assert notes[0].startswith("column 0 (counted from 0): a value of 99999 makes all others nearly the same")
+    assert notes[1].startswith("column 1 (counted from 0): a value of 1e+30 makes all others nearly the same")
+    assert "column 2: a value of 1e+30" in load_table(tmp_path / "spoilt.csv", test_fraction=0.01).notes[1]
+    assert not any("makes all others" in note for note in load_table(tmp_path / "spoilt.npz", scale="none").notes)
+
+
 def test_columns_are_described():
     x = np.array([[0.0, 1.0], [2.0, 5.0]])
     assert fit_inputs(x, slice(None)).describe() == "standardised (mean 0, deviation 1)"
