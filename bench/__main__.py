@@ -24,6 +24,7 @@ BENCHMARKS = {
     "equal_parameters": "accuracy of particle networks and of other ways to save parameters, at equal numbers",
     "ratings": "rating prediction on MovieLens-100K: an autoencoder of particles beside its dense twin",
     "gpu": "particle layers beside dense ones on a GPU: times, memory, roofline",
+    "compiled": "the Triton kernels compiled for GPUs that are not there: registers, spills, instructions",
     "cupy": "the CuPy kernels beside cuBLAS on a stored W",
 }
 

@@ -25,7 +25,13 @@ from pn_gpu.kernels.triton.gradient import particle_gradient
 from pn_gpu.kernels.triton.potentials import PairwiseFunctions, pairwise_functions
 from pn_gpu.kernels.triton.rows import Rows, aligned_rows
 from pn_gpu.kernels.triton.tables import ParticleTables, make_tables
-from pn_gpu.kernels.triton.tiles import ProductTile, factored_product_tile, product_tile
+from pn_gpu.kernels.triton.tiles import (
+    FACTORED_PRODUCT_TILES,
+    ProductTile,
+    factored_product_tile,
+    product_tile,
+    shares_exponentials,
+)
 
 # What torch.set_float32_matmul_precision asks for. "high" allows TF32 or a sum of bfloat16 products; the latter keeps
 # five more bits and is as fast here, where making the weights costs more than multiplying by them.
@@ -170,6 +176,7 @@ def _product(
             VALUE=functions.value,
             FACTORED=is_factored,
             CHOOSES=factors is not None,
+            SHARES_EXPONENTIALS=is_factored and shares_exponentials(device.family, tile),
             HAS_BIAS=split_bias is not None,
             SPLIT=arithmetic == "halves",
             PADDED=x.columns % tile.BK == 0,
@@ -214,7 +221,8 @@ def _tables_of(particles: Particles, functions: PairwiseFunctions, arithmetic: s
     tables = make_tables(*particles, functions.position_scale)
     few = tables.n <= MOST_POSITION_COMPONENTS and tables.d <= MOST_DIPOLE_COMPONENTS
     large = tables.size_in * tables.size_out >= LEAST_FACTORED_WEIGHTS
-    factored = arithmetic == "16-bit" and functions.derivative_is_minus_value and few and large
+    can_be = arithmetic == "16-bit" and functions.derivative_is_minus_value and few and large
+    factored = can_be and device_of(tables.inputs).family in FACTORED_PRODUCT_TILES
     return Kept(tables, make_factors(tables) if factored else None)
 
 

@@ -64,9 +64,11 @@ PRODUCT_TILES: dict[str, dict[str, tuple[ProductTile, ...]]] = {
 PRODUCT_TILES["blackwell"] = PRODUCT_TILES["hopper"] | {
     "16-bit": (*PRODUCT_TILES["hopper"]["16-bit"][:-1], ProductTile(128, 256, 64, 8, 3)),
 }
-PRODUCT_TILES["consumer blackwell"] = PRODUCT_TILES["ampere"]
+PRODUCT_TILES["consumer"] = PRODUCT_TILES["ampere"]
 
-# The same where weights are made of factors.
+# The same where weights are made of factors, which takes 32 multiply-adds a weight of the tensor cores: nothing where
+# they do 1024 a clock (8.0) or 4096 (9.0, 10.0), more than exact differences where they do 256 or 512 ("consumer").
+# The rates are those of NVIDIA's architecture white papers (A100, H100, GA102, AD102, RTX Blackwell).
 FACTORED_PRODUCT_TILES: dict[str, tuple[ProductTile, ...]] = {
     "hopper": (
         ProductTile(128, 16, 64, 4, 3),
@@ -78,7 +80,10 @@ FACTORED_PRODUCT_TILES: dict[str, tuple[ProductTile, ...]] = {
     "ampere": PRODUCT_TILES["ampere"]["16-bit"],
 }
 FACTORED_PRODUCT_TILES["blackwell"] = FACTORED_PRODUCT_TILES["hopper"]
-FACTORED_PRODUCT_TILES["consumer blackwell"] = FACTORED_PRODUCT_TILES["ampere"]
+# The largest BB with which a quarter of the exponentials is made by multiply-adds: it takes up to 1.8 instructions a
+# weight more, and gains a tenth at least where a multiprocessor issues 128 instructions a clock and makes 16
+# exponentials (8.0 does but 64 multiply-adds); with larger ones other units are the slowest.
+LARGEST_BATCH_THAT_SHARES = {"hopper": 128, "blackwell": 128, "ampere": 16}
 
 # The same for particles of more than FEW_COMPONENTS numbers.
 MANY_COMPONENTS_PRODUCT_TILES: dict[str, dict[str, tuple[ProductTile, ...]]] = {
@@ -96,7 +101,7 @@ MANY_COMPONENTS_PRODUCT_TILES["ampere"] = MANY_COMPONENTS_PRODUCT_TILES["hopper"
     "halves": (ProductTile(64, 16, 32, 4, 3), ProductTile(128, 32, 32, 4, 3)),
     "tf32": (ProductTile(64, 16, 32, 4, 3), ProductTile(128, 32, 32, 4, 3)),
 }
-MANY_COMPONENTS_PRODUCT_TILES["consumer blackwell"] = MANY_COMPONENTS_PRODUCT_TILES["ampere"]
+MANY_COMPONENTS_PRODUCT_TILES["consumer"] = MANY_COMPONENTS_PRODUCT_TILES["ampere"]
 
 # By reduction. "merged": k' = -k, one matrix carries all gradients; "moments": two matrices; "rounded": their tiles
 # enter the tensor cores as one bfloat16; "split": as two; "halves": x and dz come in halves too.
@@ -126,7 +131,7 @@ GRADIENT_TILES: dict[str, dict[str, GradientTile]] = {
         "moments halves": GradientTile(64, 32, 16, 4, 2),
     },
 }
-GRADIENT_TILES["consumer blackwell"] = GRADIENT_TILES["ampere"]
+GRADIENT_TILES["consumer"] = GRADIENT_TILES["ampere"]
 # A moment table wider than this (n or d above 3) leaves fewer registers for the tile.
 NARROW_TABLE = 32
 WIDE_TABLE_TILE = GradientTile(64, 64, 32, 8, 2)
@@ -143,6 +148,11 @@ def product_tile(family: str, arithmetic: str, batch: int, components: int) -> P
 def factored_product_tile(family: str, batch: int) -> ProductTile:
     """The tile of the product of 16-bit numbers with weights made of factors."""
     return _for_batch(FACTORED_PRODUCT_TILES[family], batch)
+
+
+def shares_exponentials(family: str, tile: ProductTile) -> bool:
+    """Whether weights made of factors have a quarter of their exponentials made by multiply-adds."""
+    return LARGEST_BATCH_THAT_SHARES[family] >= tile.BB
 
 
 def _for_batch(tiles: tuple[ProductTile, ...], batch: int) -> ProductTile:
@@ -162,7 +172,11 @@ def difference_tile(arithmetic: str) -> GradientTile:
     return FLOAT64_DIFFERENCE_TILE if arithmetic == "float64" else DIFFERENCE_TILE
 
 
-def family_of(major: int) -> str:
-    """The family of a device by the major number of its compute capability; newer ones than known as the newest."""
-    families = {8: "ampere", 9: "hopper", 10: "blackwell", 11: "blackwell", 12: "consumer blackwell"}
-    return families.get(major, "ampere" if major < 8 else "consumer blackwell")
+def family_of(major: int, minor: int) -> str:
+    """The family of a device by its compute capability; newer ones than known as the newest.
+
+    "consumer" are all with slow tensor cores: those for graphics (8.6, 8.9, 12.0) and those before 8.0.
+    """
+    if major == 8 and minor == 0:
+        return "ampere"
+    return {9: "hopper", 10: "blackwell", 11: "blackwell"}.get(major, "consumer")
