@@ -25,7 +25,7 @@ from pn_gpu.kernels.room import Direct, Particles
 from pn_gpu.kernels.triton import launch, tiles
 
 CAPABILITIES = (80, 90, 100, 120)
-OUTPUT = Path("bench/results/gpu_compiled.csv")
+OUTPUT = Path("bench/results/compiled.csv")
 SIZE, RAGGED = (4096, 4096), (1100, 1000)
 # How x is multiplied, by the names of `tiles.ARITHMETICS`.
 INPUTS: dict[str, tuple[torch.dtype, str | None]] = {
@@ -36,10 +36,9 @@ INPUTS: dict[str, tuple[torch.dtype, str | None]] = {
     "float64": (torch.float64, None),
 }
 # Bytes of shared memory of a multiprocessor, of which each program takes 1 KiB more than it asks for, and its most
-# warps (CUDA C++ Programming Guide 13.0, table "Technical Specifications per Compute Capability"). The kernels of 8.0
-# also run on 8.6 and 8.9, which are smaller.
-SHARED_BYTES = {80: 164 << 10, 86: 100 << 10, 90: 228 << 10, 100: 228 << 10, 120: 100 << 10}
-WARPS = {80: 64, 86: 48, 90: 64, 100: 64, 120: 48}
+# warps (CUDA C++ Programming Guide 13.0, table "Technical Specifications per Compute Capability").
+SHARED_BYTES = {80: 164 << 10, 90: 228 << 10, 100: 228 << 10, 120: 100 << 10}
+WARPS = {80: 64, 90: 64, 100: 64, 120: 48}
 REGISTERS = 65536
 # Those that make pairs; the others make or add up what particles or rows have.
 KERNELS = ("product_kernel", "moment_kernel", "difference_kernel", "gradient_from_moments_kernel", "factor_kernel")
@@ -75,6 +74,7 @@ class Row:
     stages: int
     registers: int
     spilled_bytes: int
+    spills_in_loop: int | None
     shared_bytes: int
     programs: int
     instructions_per_weight: float | None
@@ -163,7 +163,8 @@ def compile_row(case: Case, found: Launch, capability: int) -> Row:
     weights = (
         arguments["BO"] * arguments["BK"] if "BO" in arguments else arguments.get("BI", 0) * arguments.get("BJ", 0)
     )
-    per_weight = len(compiled.weight_loop()) * compiled.threads / weights if weights else None
+    loop = compiled.weight_loop() if weights else None
+    per_weight = len(loop) * compiled.threads / weights if loop else None
     return Row(
         architecture=f"sm_{capability}",
         kernel=found.kernel.__name__,
@@ -179,17 +180,13 @@ def compile_row(case: Case, found: Launch, capability: int) -> Row:
         stages=found.options.get("num_stages", 0),
         registers=compiled.registers,
         spilled_bytes=compiled.stack_bytes + compiled.local_bytes,
+        spills_in_loop=loop.count("LDL|STL") if loop else None,
         shared_bytes=compiled.shared_bytes,
-        programs=min(programs_on_multiprocessor(compiled, c) for c in _capabilities_like(capability)),
+        programs=programs_on_multiprocessor(compiled, capability),
         instructions_per_weight=None if per_weight is None else round(per_weight, 2),
         serialised=" ".join(compiled.serialised_products()) if capability == 90 and weights else "",
         triton=triton.__version__,
     )
-
-
-def _capabilities_like(capability: int) -> tuple[int, ...]:
-    """Those that take the kernels of an architecture."""
-    return (80, 86) if capability == 80 else (capability,)
 
 
 def sweep(capability: int) -> Iterator[Row]:

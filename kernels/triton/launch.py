@@ -42,8 +42,6 @@ SUM_BLOCK = 1024
 LEAST_FACTORED_WEIGHTS = 1 << 20
 # Splitting the inputs fills the device and costs a second pass over z: a part has at least this many steps.
 MIN_STEPS_OF_SPLIT = 4
-# As many warps as fit with the registers that a tile takes.
-WARPS_PER_MULTIPROCESSOR = 8
 
 
 class Kept(NamedTuple):
@@ -229,7 +227,7 @@ def _tables_of(particles: Particles, functions: PairwiseFunctions, arithmetic: s
 def _splits(tiles: int, inputs: int, tile: ProductTile, device: Device) -> tuple[int, int]:
     """Into how many parts the inputs are split, and how many of them a part has, to fill the device."""
     steps = triton.cdiv(inputs, tile.BK)
-    wanted = WARPS_PER_MULTIPROCESSOR // tile.num_warps * device.multiprocessors // tiles
+    wanted = tile.programs * device.multiprocessors // tiles
     splits = max(1, min(wanted, steps // MIN_STEPS_OF_SPLIT))
     steps_per_split = triton.cdiv(steps, splits)
     return triton.cdiv(steps, steps_per_split), steps_per_split * tile.BK
