@@ -49,15 +49,27 @@ PRODUCT_TILES: dict[str, dict[str, tuple[ProductTile, ...]]] = {
             ProductTile(128, 128, 32, 4, 4, 2),
             ProductTile(128, 256, 32, 8, 3, 1),
         ),
-        "halves": (ProductTile(128, 16, 32, 4, 3, 4), ProductTile(128, 64, 32, 4, 3, 2), ProductTile(128, 128, 32, 4, 3, 2)),
-        "tf32": (ProductTile(128, 16, 32, 4, 3, 4), ProductTile(128, 64, 32, 4, 3, 2), ProductTile(128, 128, 32, 4, 3, 2)),
+        "halves": (
+            ProductTile(128, 16, 32, 4, 3, 4),
+            ProductTile(128, 64, 32, 4, 3, 2),
+            ProductTile(128, 128, 32, 4, 3, 2),
+        ),
+        "tf32": (
+            ProductTile(128, 16, 32, 4, 3, 4),
+            ProductTile(128, 64, 32, 4, 3, 2),
+            ProductTile(128, 128, 32, 4, 3, 2),
+        ),
         "float32": (ProductTile(64, 16, 32, 4, 3, 3), ProductTile(64, 64, 32, 4, 3, 2)),
         "float64": (ProductTile(32, 32, 16, 4, 3, 3),),
     },
     # mma.sync spreads its warps over both sides of a tile unless it is four times as high as wide; each weight would
     # be made twice.
     "ampere": {
-        "16-bit": (ProductTile(128, 16, 64, 4, 3, 4), ProductTile(128, 32, 64, 4, 3, 4), ProductTile(256, 64, 16, 4, 3, 2)),
+        "16-bit": (
+            ProductTile(128, 16, 64, 4, 3, 4),
+            ProductTile(128, 32, 64, 4, 3, 4),
+            ProductTile(256, 64, 16, 4, 3, 2),
+        ),
         "halves": (ProductTile(128, 16, 32, 4, 3, 3), ProductTile(128, 32, 32, 4, 3, 2)),
         "tf32": (ProductTile(128, 16, 32, 4, 3, 4), ProductTile(128, 32, 32, 4, 3, 3)),
         "float32": (ProductTile(64, 16, 32, 4, 3, 3), ProductTile(64, 64, 32, 4, 3, 2)),
@@ -81,7 +93,11 @@ FACTORED_PRODUCT_TILES: dict[str, tuple[ProductTile, ...]] = {
         ProductTile(128, 128, 32, 4, 3, 2),
         ProductTile(128, 256, 64, 8, 3, 1),
     ),
-    "ampere": PRODUCT_TILES["ampere"]["16-bit"],
+    "ampere": (
+        ProductTile(128, 16, 64, 4, 3, 3),
+        ProductTile(128, 32, 64, 4, 3, 3),
+        ProductTile(256, 64, 16, 4, 3, 2),
+    ),
 }
 FACTORED_PRODUCT_TILES["blackwell"] = FACTORED_PRODUCT_TILES["hopper"]
 # The largest BB with which a quarter of the exponentials is made by multiply-adds: it takes up to 1.8 instructions a

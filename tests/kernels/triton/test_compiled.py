@@ -15,6 +15,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
+from bench.compiled import programs_on_multiprocessor  # noqa: E402
 from bench.triton_compile import Compiled, Launch, compile_launch, launches_of  # noqa: E402
 from pn_gpu.kernels import potentials  # noqa: E402
 from pn_gpu.kernels.room import Direct, Particles  # noqa: E402
@@ -153,6 +154,22 @@ def test_product(configuration: Configuration, factored: bool) -> None:
     assert loop.count("MUFU") * compiled.threads == share * weights
 
 
+@pytest.mark.parametrize(("configuration", "factored"), cases(FACTORED_PRODUCTS, PRODUCTS))
+def test_as_many_programs_fit_as_the_tiles_say(configuration: Configuration, factored: bool) -> None:
+    found, compiled = compiled_product(configuration, factored)
+    family = tiles.family_of(*divmod(configuration.capability, 10))
+    arithmetic = "16-bit" if configuration.dtype != "float32" else launch.FP32_PRODUCT[configuration.input_precision]
+    if factored:
+        tile = tiles.factored_product_tile(family, configuration.batch)
+    else:
+        tile = tiles.product_tile(family, arithmetic, configuration.batch, 2 * configuration.dim)
+    assert tile_of(found, tiles.ProductTile) == launch_of(tile)
+    fits = programs_on_multiprocessor(compiled, configuration.capability)
+    print(f"{name_of(configuration)}: {fits} programs on a multiprocessor, {tile.programs} expected")
+    # Other potentials take more registers and other architectures have the same data, so one or two more may fit.
+    assert tile.programs <= fits <= tile.programs + 2
+
+
 def clocks_per_weight(found: Launch, compiled: Compiled) -> float:
     """What the slower takes of a multiprocessor's issue, 128 instructions a clock, and its exponentials, 16."""
     loop = compiled.weight_loop()
@@ -225,6 +242,12 @@ OTHER_PRODUCTS = [
     *(Configuration(90, "float32", batch, 4, 0, input_precision=p) for batch in (16, 64) for p in ("tf32", "bf16x3")),
 ]
 OTHER_GRADIENTS = [
+    Configuration(90, "float32", 128, 4, 0, potential="lorentzian", input_precision="bf16x3"),
+    Configuration(90, "float32", 128, 4, 0, input_precision="ieee"),
+    *(Configuration(120, "float16", 128, 3, 0, potential=potential) for potential in ("gaussian", "lorentzian")),
+    Configuration(120, "float32", 128, 4, 0, potential="lorentzian", input_precision="bf16x3"),
+    Configuration(120, "float32", 128, 4, 0, input_precision="ieee"),
+    Configuration(100, "bfloat16", 128, 4, 0),
     Configuration(90, "float16", 128, 3, 0, potential="lorentzian"),
     Configuration(90, "float32", 128, 3, 0, potential="lorentzian", input_precision="bf16x3"),
     *(Configuration(90, "bfloat16", 128, 5, 0, potential=potential) for potential in ("gaussian", "lorentzian")),
@@ -245,13 +268,20 @@ def test_every_tile_of_hopper_is_among_the_compiled() -> None:
     used = {(launch.arguments["FACTORED"], tile_of(launch, tiles.ProductTile)) for launch in seen}
     by_arithmetic = (tiles.PRODUCT_TILES["hopper"], tiles.MANY_COMPONENTS_PRODUCT_TILES["hopper"])
     on_tensor_cores = ("16-bit", "halves", "tf32")
-    wanted = {(False, tile) for table in by_arithmetic for name in on_tensor_cores for tile in table[name]}
-    wanted |= {(True, tile) for tile in tiles.FACTORED_PRODUCT_TILES["hopper"]}
+    wanted = {(False, launch_of(tile)) for table in by_arithmetic for name in on_tensor_cores for tile in table[name]}
+    wanted |= {(True, launch_of(tile)) for tile in tiles.FACTORED_PRODUCT_TILES["hopper"]}
     assert wanted <= used
     gradients = [compiled_gradient(c, False)[0] for c in (*GRADIENTS, *OTHER_GRADIENTS) if c.capability == 90]
     used_by_gradients = {tile_of(launch, tiles.GradientTile) for launch in gradients}
-    assert {*tiles.GRADIENT_TILES["hopper"].values(), tiles.WIDE_TABLE_TILE, tiles.DIFFERENCE_TILE} <= used_by_gradients
+    wide = tiles.WIDE_TABLE_TILES["hopper"].values()
+    of_gradients = {launch_of(t) for t in (*tiles.GRADIENT_TILES["hopper"].values(), *wide, tiles.DIFFERENCE_TILE)}
+    assert of_gradients <= used_by_gradients
 
 
-def tile_of(launch: Launch, kind: Any) -> Any:
-    return kind(*({**launch.arguments, **launch.options}[name] for name in kind._fields))
+def launch_of(tile: Any) -> tuple[int, ...]:
+    """What a launch shows of a tile."""
+    return tuple(tile[:-1])
+
+
+def tile_of(launch: Launch, kind: Any) -> tuple[int, ...]:
+    return tuple({**launch.arguments, **launch.options}[name] for name in kind._fields[:-1])
