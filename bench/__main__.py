@@ -28,6 +28,7 @@ BENCHMARKS = {
     "sensors": "sensors dropped, moved and on other grids: particles with known places beside a dense network",
     "distillation": "a trained dense network replaced by particles, layer by layer, and trained on",
     "gpu": "particle layers beside dense ones on a GPU: times, memory, roofline",
+    "compiled": "the Triton kernels compiled for GPUs that are not there: registers, spills, instructions",
     "cupy": "the CuPy kernels beside cuBLAS on a stored W",
 }
 

@@ -7,6 +7,7 @@ potentials      k(s) and k'(s)
 tables          both node sets as the kernels read them       rows       x and dz as the kernels read them
 weights         one tile of squared distances and dipole products: what all kernels share
 factors         the same of the Gaussian on tensor cores, from tables of halves
+exponentials    powers of two on two units
 forward         z = x W + b, and dx with the node sets exchanged
 gradient        launches the particle gradient:  moments  on tensor cores,  differences  exact
 outer_product   one tile of G = x^T dz

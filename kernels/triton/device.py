@@ -33,7 +33,7 @@ def device_of(tensor: Any) -> Device:
 @lru_cache
 def _cuda_device(index: int) -> Device:
     properties = torch.cuda.get_device_properties(index)
-    return Device(family_of(properties.major), properties.multi_processor_count)
+    return Device(family_of(properties.major, properties.minor), properties.multi_processor_count)
 
 
 def on_device_of(tensor: Any) -> contextlib.AbstractContextManager[None]:

@@ -11,6 +11,7 @@ one is, the same kernel without it does the work, and which of the two returns a
 import triton
 import triton.language as tl
 
+from pn_gpu.kernels.triton.exponentials import shared_exp2
 from pn_gpu.kernels.triton.factors import any_far, factor_products, load_factors
 from pn_gpu.kernels.triton.weights import dipole_products, load_components, squared_distances
 
@@ -41,6 +42,7 @@ def product_kernel(
     VALUE: tl.constexpr,
     FACTORED: tl.constexpr,
     CHOOSES: tl.constexpr,  # there is a launch with FACTORED and one without it
+    SHARES_EXPONENTIALS: tl.constexpr,  # with FACTORED
     HAS_BIAS: tl.constexpr,
     SPLIT: tl.constexpr,
     PADDED: tl.constexpr,  # x has readable zeros up to a multiple of BK inputs
@@ -81,7 +83,11 @@ def product_kernel(
             x_tile = tl.load(x + k + o_x, mask=(o_in < size_in - k)[None, :], other=0.0)
         if FACTORED:
             q = factor_products(q_factors, load_factors(dipoles_in, k + o_in))
-            w = q * tl.exp2(factor_products(exponents, load_factors(exponents_in, k + o_in)))  # [BO, BK]
+            s = factor_products(exponents, load_factors(exponents_in, k + o_in))
+            if SHARES_EXPONENTIALS:
+                w = q * shared_exp2(s, o_in)  # [BO, BK]
+            else:
+                w = q * tl.exp2(s)
         else:
             positions_in = table_in + k
             r_in = load_components(positions_in, o_in, stride_table, n)

@@ -85,8 +85,7 @@ class Parts(NamedTuple):
 
 
 def _parts(x: Rows, dz: Rows, tile: GradientTile, device: Device) -> Parts:
-    # One program fills a multiprocessor: 8 warps of up to 255 registers, or two of 4 warps.
-    programs = device.multiprocessors * max(1, 8 // tile.num_warps)
+    programs = device.multiprocessors * tile.programs
     chunks = choose_chunks(triton.cdiv(x.columns, tile.BI), triton.cdiv(dz.columns, tile.BJ), programs)
     steps = triton.cdiv(x.batch, tile.BK)
     wanted = min(steps, programs // (chunks.chunks_in * chunks.chunks_out), MOST_BATCH_PARTS)

@@ -25,7 +25,13 @@ from pn_gpu.kernels.triton.gradient import particle_gradient
 from pn_gpu.kernels.triton.potentials import PairwiseFunctions, pairwise_functions
 from pn_gpu.kernels.triton.rows import Rows, aligned_rows
 from pn_gpu.kernels.triton.tables import ParticleTables, make_tables
-from pn_gpu.kernels.triton.tiles import ProductTile, factored_product_tile, product_tile
+from pn_gpu.kernels.triton.tiles import (
+    FACTORED_PRODUCT_TILES,
+    ProductTile,
+    factored_product_tile,
+    product_tile,
+    shares_exponentials,
+)
 
 # What torch.set_float32_matmul_precision asks for. "high" allows TF32 or a sum of bfloat16 products; the latter keeps
 # five more bits and is as fast here, where making the weights costs more than multiplying by them.
@@ -36,8 +42,6 @@ SUM_BLOCK = 1024
 LEAST_FACTORED_WEIGHTS = 1 << 20
 # Splitting the inputs fills the device and costs a second pass over z: a part has at least this many steps.
 MIN_STEPS_OF_SPLIT = 4
-# As many warps as fit with the registers that a tile takes.
-WARPS_PER_MULTIPROCESSOR = 8
 
 
 class Kept(NamedTuple):
@@ -170,6 +174,7 @@ def _product(
             VALUE=functions.value,
             FACTORED=is_factored,
             CHOOSES=factors is not None,
+            SHARES_EXPONENTIALS=is_factored and shares_exponentials(device.family, tile),
             HAS_BIAS=split_bias is not None,
             SPLIT=arithmetic == "halves",
             PADDED=x.columns % tile.BK == 0,
@@ -214,14 +219,15 @@ def _tables_of(particles: Particles, functions: PairwiseFunctions, arithmetic: s
     tables = make_tables(*particles, functions.position_scale)
     few = tables.n <= MOST_POSITION_COMPONENTS and tables.d <= MOST_DIPOLE_COMPONENTS
     large = tables.size_in * tables.size_out >= LEAST_FACTORED_WEIGHTS
-    factored = arithmetic == "16-bit" and functions.derivative_is_minus_value and few and large
+    can_be = arithmetic == "16-bit" and functions.derivative_is_minus_value and few and large
+    factored = can_be and device_of(tables.inputs).family in FACTORED_PRODUCT_TILES
     return Kept(tables, make_factors(tables) if factored else None)
 
 
 def _splits(tiles: int, inputs: int, tile: ProductTile, device: Device) -> tuple[int, int]:
     """Into how many parts the inputs are split, and how many of them a part has, to fill the device."""
     steps = triton.cdiv(inputs, tile.BK)
-    wanted = WARPS_PER_MULTIPROCESSOR // tile.num_warps * device.multiprocessors // tiles
+    wanted = tile.programs * device.multiprocessors // tiles
     splits = max(1, min(wanted, steps // MIN_STEPS_OF_SPLIT))
     steps_per_split = triton.cdiv(steps, splits)
     return triton.cdiv(steps, steps_per_split), steps_per_split * tile.BK

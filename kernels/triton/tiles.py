@@ -1,7 +1,9 @@
 """Tile sizes as data, by architecture, arithmetic and batch.
 
 Chosen by compiling the candidates and counting registers, spills and instructions per weight, not by timing.
-A tile of the product is [BO, BB] of z^T over BK inputs, one of the gradients [BI, BJ] of G over BK rows.
+A tile of the product is [BO, BB] of z^T over BK inputs, one of the gradients [BI, BJ] of G over BK rows. How many
+programs a multiprocessor holds is the least that the registers and shared memory of the compiled kernels allow, of all
+that take the tile (`python -m bench compiled`).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ class ProductTile(NamedTuple):
     BK: int
     num_warps: int
     num_stages: int
+    programs: int  # that a multiprocessor holds at once
 
 
 class GradientTile(NamedTuple):
@@ -33,105 +36,144 @@ class GradientTile(NamedTuple):
     BK: int
     num_warps: int
     num_stages: int
+    programs: int  # that a multiprocessor holds at once
 
 
 # By rising BB: the first that holds the batch serves it, the last serves any.
 PRODUCT_TILES: dict[str, dict[str, tuple[ProductTile, ...]]] = {
     "hopper": {
         "16-bit": (
-            ProductTile(128, 16, 64, 4, 3),
-            ProductTile(128, 32, 64, 4, 3),
-            ProductTile(128, 64, 64, 4, 3),
-            ProductTile(128, 128, 32, 4, 4),
-            ProductTile(128, 256, 32, 8, 3),
+            ProductTile(128, 16, 64, 4, 3, 3),
+            ProductTile(128, 32, 64, 4, 3, 3),
+            ProductTile(128, 64, 64, 4, 3, 2),
+            ProductTile(128, 128, 32, 4, 4, 2),
+            ProductTile(128, 256, 32, 8, 3, 1),
         ),
-        "halves": (ProductTile(128, 16, 32, 4, 3), ProductTile(128, 64, 32, 4, 3), ProductTile(128, 128, 32, 4, 3)),
-        "tf32": (ProductTile(128, 16, 32, 4, 3), ProductTile(128, 64, 32, 4, 3), ProductTile(128, 128, 32, 4, 3)),
-        "float32": (ProductTile(64, 16, 32, 4, 3), ProductTile(64, 64, 32, 4, 3)),
-        "float64": (ProductTile(32, 32, 16, 4, 3),),
+        "halves": (
+            ProductTile(128, 16, 32, 4, 3, 4),
+            ProductTile(128, 64, 32, 4, 3, 2),
+            ProductTile(128, 128, 32, 4, 3, 2),
+        ),
+        "tf32": (
+            ProductTile(128, 16, 32, 4, 3, 4),
+            ProductTile(128, 64, 32, 4, 3, 2),
+            ProductTile(128, 128, 32, 4, 3, 2),
+        ),
+        "float32": (ProductTile(64, 16, 32, 4, 3, 3), ProductTile(64, 64, 32, 4, 3, 2)),
+        "float64": (ProductTile(32, 32, 16, 4, 3, 3),),
     },
     # mma.sync spreads its warps over both sides of a tile unless it is four times as high as wide; each weight would
     # be made twice.
     "ampere": {
-        "16-bit": (ProductTile(128, 16, 64, 4, 3), ProductTile(128, 32, 64, 4, 3), ProductTile(256, 64, 16, 4, 3)),
-        "halves": (ProductTile(128, 16, 32, 4, 3), ProductTile(128, 32, 32, 4, 3)),
-        "tf32": (ProductTile(128, 16, 32, 4, 3), ProductTile(128, 32, 32, 4, 3)),
-        "float32": (ProductTile(64, 16, 32, 4, 3), ProductTile(64, 64, 32, 4, 3)),
-        "float64": (ProductTile(32, 32, 16, 4, 3),),
+        "16-bit": (
+            ProductTile(128, 16, 64, 4, 3, 4),
+            ProductTile(128, 32, 64, 4, 3, 4),
+            ProductTile(256, 64, 16, 4, 3, 2),
+        ),
+        "halves": (ProductTile(128, 16, 32, 4, 3, 3), ProductTile(128, 32, 32, 4, 3, 2)),
+        "tf32": (ProductTile(128, 16, 32, 4, 3, 4), ProductTile(128, 32, 32, 4, 3, 3)),
+        "float32": (ProductTile(64, 16, 32, 4, 3, 3), ProductTile(64, 64, 32, 4, 3, 2)),
+        "float64": (ProductTile(32, 32, 16, 4, 3, 3),),
     },
 }
 # On Hopper 64 inputs a step would have the assembler serialise the products of the largest tile.
 PRODUCT_TILES["blackwell"] = PRODUCT_TILES["hopper"] | {
-    "16-bit": (*PRODUCT_TILES["hopper"]["16-bit"][:-1], ProductTile(128, 256, 64, 8, 3)),
+    "16-bit": (*PRODUCT_TILES["hopper"]["16-bit"][:-1], ProductTile(128, 256, 64, 8, 3, 1)),
 }
-PRODUCT_TILES["consumer blackwell"] = PRODUCT_TILES["ampere"]
+PRODUCT_TILES["consumer"] = PRODUCT_TILES["ampere"]
 
-# The same where weights are made of factors.
+# The same where weights are made of factors, which takes 32 multiply-adds a weight of the tensor cores: nothing where
+# they do 1024 a clock (8.0) or 4096 (9.0, 10.0), more than exact differences where they do 256 or 512 ("consumer").
+# The rates are those of NVIDIA's architecture white papers (A100, H100, GA102, AD102, RTX Blackwell).
 FACTORED_PRODUCT_TILES: dict[str, tuple[ProductTile, ...]] = {
     "hopper": (
-        ProductTile(128, 16, 64, 4, 3),
-        ProductTile(128, 32, 64, 4, 3),
-        ProductTile(128, 64, 64, 4, 3),
-        ProductTile(128, 128, 32, 4, 3),
-        ProductTile(128, 256, 64, 8, 3),
+        ProductTile(128, 16, 64, 4, 3, 2),
+        ProductTile(128, 32, 64, 4, 3, 2),
+        ProductTile(128, 64, 64, 4, 3, 2),
+        ProductTile(128, 128, 32, 4, 3, 2),
+        ProductTile(128, 256, 64, 8, 3, 1),
     ),
-    "ampere": PRODUCT_TILES["ampere"]["16-bit"],
+    "ampere": (
+        ProductTile(128, 16, 64, 4, 3, 3),
+        ProductTile(128, 32, 64, 4, 3, 3),
+        ProductTile(256, 64, 16, 4, 3, 2),
+    ),
 }
 FACTORED_PRODUCT_TILES["blackwell"] = FACTORED_PRODUCT_TILES["hopper"]
-FACTORED_PRODUCT_TILES["consumer blackwell"] = FACTORED_PRODUCT_TILES["ampere"]
+# The largest BB with which a quarter of the exponentials is made by multiply-adds: it takes up to 1.8 instructions a
+# weight more, and gains a tenth at least where a multiprocessor issues 128 instructions a clock and makes 16
+# exponentials (8.0 does but 64 multiply-adds); with larger ones other units are the slowest.
+LARGEST_BATCH_THAT_SHARES = {"hopper": 128, "blackwell": 128, "ampere": 16}
 
 # The same for particles of more than FEW_COMPONENTS numbers.
 MANY_COMPONENTS_PRODUCT_TILES: dict[str, dict[str, tuple[ProductTile, ...]]] = {
     "hopper": {
-        "16-bit": (ProductTile(64, 16, 64, 4, 3), ProductTile(64, 128, 32, 4, 3)),
-        "halves": (ProductTile(64, 16, 32, 4, 3), ProductTile(64, 64, 32, 4, 3)),
-        "tf32": (ProductTile(64, 16, 32, 4, 3), ProductTile(64, 64, 32, 4, 3)),
-        "float32": (ProductTile(64, 16, 16, 4, 3), ProductTile(64, 64, 16, 4, 3)),
-        "float64": (ProductTile(32, 32, 16, 4, 2),),
+        "16-bit": (ProductTile(64, 16, 64, 4, 3, 4), ProductTile(64, 128, 32, 4, 3, 3)),
+        "halves": (ProductTile(64, 16, 32, 4, 3, 2), ProductTile(64, 64, 32, 4, 3, 2)),
+        "tf32": (ProductTile(64, 16, 32, 4, 3, 3), ProductTile(64, 64, 32, 4, 3, 3)),
+        "float32": (ProductTile(64, 16, 16, 4, 3, 2), ProductTile(64, 64, 16, 4, 3, 2)),
+        "float64": (ProductTile(32, 32, 16, 4, 2, 2),),
     },
 }
 MANY_COMPONENTS_PRODUCT_TILES["blackwell"] = MANY_COMPONENTS_PRODUCT_TILES["hopper"]
 MANY_COMPONENTS_PRODUCT_TILES["ampere"] = MANY_COMPONENTS_PRODUCT_TILES["hopper"] | {
-    "16-bit": (ProductTile(64, 16, 64, 4, 3), ProductTile(128, 32, 32, 4, 3)),
-    "halves": (ProductTile(64, 16, 32, 4, 3), ProductTile(128, 32, 32, 4, 3)),
-    "tf32": (ProductTile(64, 16, 32, 4, 3), ProductTile(128, 32, 32, 4, 3)),
+    "16-bit": (ProductTile(64, 16, 64, 4, 3, 4), ProductTile(128, 32, 32, 4, 3, 2)),
+    "halves": (ProductTile(64, 16, 32, 4, 3, 4), ProductTile(128, 32, 32, 4, 3, 2)),
+    "tf32": (ProductTile(64, 16, 32, 4, 3, 4), ProductTile(128, 32, 32, 4, 3, 2)),
 }
-MANY_COMPONENTS_PRODUCT_TILES["consumer blackwell"] = MANY_COMPONENTS_PRODUCT_TILES["ampere"]
+MANY_COMPONENTS_PRODUCT_TILES["consumer"] = MANY_COMPONENTS_PRODUCT_TILES["ampere"]
 
 # By reduction. "merged": k' = -k, one matrix carries all gradients; "moments": two matrices; "rounded": their tiles
 # enter the tensor cores as one bfloat16; "split": as two; "halves": x and dz come in halves too.
 GRADIENT_TILES: dict[str, dict[str, GradientTile]] = {
     "hopper": {
-        "merged rounded": GradientTile(128, 128, 32, 8, 3),
-        "merged split": GradientTile(128, 64, 32, 8, 3),
-        "merged halves": GradientTile(128, 64, 32, 8, 3),
-        "moments rounded": GradientTile(128, 64, 32, 8, 3),
-        "moments split": GradientTile(128, 64, 16, 8, 3),
-        "moments halves": GradientTile(128, 32, 32, 8, 3),
+        "merged rounded": GradientTile(128, 128, 32, 8, 3, 1),
+        "merged split": GradientTile(128, 64, 32, 8, 3, 1),
+        "merged halves": GradientTile(128, 64, 32, 8, 3, 1),
+        "moments rounded": GradientTile(128, 64, 32, 8, 3, 1),
+        "moments split": GradientTile(128, 64, 16, 8, 3, 1),
+        "moments halves": GradientTile(64, 64, 32, 4, 2, 2),
     },
     "blackwell": {
-        "merged rounded": GradientTile(128, 64, 32, 8, 3),
-        "merged split": GradientTile(128, 64, 32, 8, 3),
-        "merged halves": GradientTile(128, 64, 32, 8, 3),
-        "moments rounded": GradientTile(128, 64, 32, 8, 3),
-        "moments split": GradientTile(128, 64, 32, 8, 3),
-        "moments halves": GradientTile(128, 64, 32, 8, 3),
+        "merged rounded": GradientTile(128, 64, 32, 8, 3, 1),
+        "merged split": GradientTile(128, 64, 32, 8, 3, 1),
+        "merged halves": GradientTile(128, 64, 32, 8, 3, 1),
+        "moments rounded": GradientTile(128, 64, 32, 8, 3, 1),
+        "moments split": GradientTile(128, 64, 32, 8, 3, 1),
+        "moments halves": GradientTile(128, 64, 32, 8, 3, 1),
     },
     "ampere": {
-        "merged rounded": GradientTile(128, 128, 32, 8, 3),
-        "merged split": GradientTile(128, 64, 16, 8, 2),
-        "merged halves": GradientTile(64, 32, 16, 4, 2),
-        "moments rounded": GradientTile(64, 64, 32, 8, 2),
-        "moments split": GradientTile(128, 64, 16, 8, 2),
-        "moments halves": GradientTile(64, 32, 16, 4, 2),
+        "merged rounded": GradientTile(128, 128, 32, 8, 3, 1),
+        "merged split": GradientTile(128, 64, 16, 8, 2, 1),
+        "merged halves": GradientTile(64, 32, 16, 4, 2, 2),
+        "moments rounded": GradientTile(64, 64, 32, 8, 2, 1),
+        "moments split": GradientTile(128, 64, 16, 8, 2, 1),
+        "moments halves": GradientTile(64, 32, 16, 4, 2, 2),
     },
 }
-GRADIENT_TILES["consumer blackwell"] = GRADIENT_TILES["ampere"]
+GRADIENT_TILES["consumer"] = GRADIENT_TILES["ampere"] | {"moments split": GradientTile(64, 64, 16, 4, 2, 2)}
 # A moment table wider than this (n or d above 3) leaves fewer registers for the tile.
 NARROW_TABLE = 32
-WIDE_TABLE_TILE = GradientTile(64, 64, 32, 8, 2)
-DIFFERENCE_TILE = GradientTile(64, 64, 16, 4, 3)
-FLOAT64_DIFFERENCE_TILE = GradientTile(32, 32, 16, 4, 2)
+WIDE_TABLE_TILES: dict[str, dict[str, GradientTile]] = {
+    "hopper": {
+        "rounded": GradientTile(64, 64, 32, 4, 2, 2),
+        "split": GradientTile(64, 64, 32, 4, 2, 2),
+        "halves": GradientTile(64, 64, 16, 4, 2, 2),
+    },
+    "blackwell": {
+        "rounded": GradientTile(64, 64, 32, 4, 2, 2),
+        "split": GradientTile(64, 64, 32, 4, 2, 2),
+        "halves": GradientTile(64, 64, 32, 4, 2, 2),
+    },
+    "ampere": {
+        "rounded": GradientTile(64, 64, 32, 8, 2, 1),
+        "split": GradientTile(64, 64, 32, 8, 2, 1),
+        "halves": GradientTile(64, 32, 32, 4, 2, 2),
+    },
+}
+WIDE_TABLE_TILES["consumer"] = WIDE_TABLE_TILES["ampere"]
+DIFFERENCE_TILE = GradientTile(64, 64, 16, 4, 2, 2)
+FLOAT64_DIFFERENCE_TILE = GradientTile(32, 32, 16, 4, 2, 2)
 
 
 def product_tile(family: str, arithmetic: str, batch: int, components: int) -> ProductTile:
@@ -145,15 +187,20 @@ def factored_product_tile(family: str, batch: int) -> ProductTile:
     return _for_batch(FACTORED_PRODUCT_TILES[family], batch)
 
 
+def shares_exponentials(family: str, tile: ProductTile) -> bool:
+    """Whether weights made of factors have a quarter of their exponentials made by multiply-adds."""
+    return LARGEST_BATCH_THAT_SHARES[family] >= tile.BB
+
+
 def _for_batch(tiles: tuple[ProductTile, ...], batch: int) -> ProductTile:
     return next((tile for tile in tiles if batch <= tile.BB), tiles[-1])
 
 
 def moment_tile(family: str, arithmetic: str, merged: bool, split_tile: bool, width: int) -> GradientTile:
     """The tile of `moments.moment_kernel` with moment tables of ``width`` columns."""
-    if width > NARROW_TABLE:
-        return WIDE_TABLE_TILE
     operands = "halves" if arithmetic == "halves" else "split" if split_tile else "rounded"
+    if width > NARROW_TABLE:
+        return WIDE_TABLE_TILES[family][operands]
     return GRADIENT_TILES[family][f"{'merged' if merged else 'moments'} {operands}"]
 
 
@@ -162,7 +209,11 @@ def difference_tile(arithmetic: str) -> GradientTile:
     return FLOAT64_DIFFERENCE_TILE if arithmetic == "float64" else DIFFERENCE_TILE
 
 
-def family_of(major: int) -> str:
-    """The family of a device by the major number of its compute capability; newer ones than known as the newest."""
-    families = {8: "ampere", 9: "hopper", 10: "blackwell", 11: "blackwell", 12: "consumer blackwell"}
-    return families.get(major, "ampere" if major < 8 else "consumer blackwell")
+def family_of(major: int, minor: int) -> str:
+    """The family of a device by its compute capability; newer ones than known as the newest.
+
+    "consumer" are all with slow tensor cores: those for graphics (8.6, 8.9, 12.0) and those before 8.0.
+    """
+    if major == 8 and minor == 0:
+        return "ampere"
+    return {9: "hopper", 10: "blackwell", 11: "blackwell"}.get(major, "consumer")

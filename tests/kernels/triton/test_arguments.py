@@ -11,13 +11,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
+from bench.triton_compile import Launch, compile_launch, launches_of  # noqa: E402
 from pn_gpu.kernels import potentials  # noqa: E402
 from pn_gpu.kernels import triton as room  # noqa: E402
 from pn_gpu.kernels.room import Direct, Particles  # noqa: E402
 from pn_gpu.kernels.triton.potentials import BUILT_IN  # noqa: E402
 from support import oracle  # noqa: E402
 from support.dense import Call  # noqa: E402
-from support.triton_compile import Launch, compile_launch, launches_of  # noqa: E402
 
 
 def launches(dtype: Any, potential: str, precision: str | None = None) -> list[Launch]:

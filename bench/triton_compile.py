@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import tempfile
@@ -10,11 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
+
+from pn_gpu.kernels.triton import device, gradient, launch, tiles
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 TYPE_NAMES = {
@@ -24,7 +28,7 @@ TYPE_NAMES = {
     "bfloat16": "bf16",
     "int32": "i32",
 }
-MMA = re.compile(r"^(HGMMA|HMMA|UTC\w*MMA|DMMA)")
+MULTIPROCESSORS = 132
 
 
 @dataclass(frozen=True)
@@ -168,8 +172,12 @@ def _loops(code: str) -> tuple[Loop, ...]:
     return tuple(Loop(tuple(names[start : end + 1])) for start, end in found)
 
 
-def launches_of(call: Callable[[], Any]) -> list[Launch]:
-    """What ``call`` launches."""
-    with captured_launches() as launches:
+def launches_of(call: Callable[[], Any], capability: int = 90) -> list[Launch]:
+    """What ``call`` launches on a device of that compute capability."""
+    played = device.Device(tiles.family_of(*divmod(capability, 10)), MULTIPROCESSORS)
+    with contextlib.ExitStack() as stack:
+        for module in (launch, gradient):
+            stack.enter_context(mock.patch.object(module, "device_of", return_value=played))
+        launches = stack.enter_context(captured_launches())
         call()
     return launches
