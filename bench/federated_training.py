@@ -34,26 +34,29 @@ class Outcome(NamedTuple):
     travelling: int
 
 
-def _of_budget(family: Family, budget: int) -> Callable[[tuple[int, int]], Shape]:
-    """The widest network of the family with at most so many numbers and `HIDDEN` nodes."""
+def _wide(sizes: tuple[int, int]) -> Shape:
+    return Shape(HIDDEN, 1)
+
+
+PARTICLES = FAMILIES["particles n=2 d=4"]
+
+
+def _like_particles(family: Family) -> Callable[[tuple[int, int]], Shape]:
+    """The widest network of the family with at most `HIDDEN` nodes and no more numbers than the particles."""
 
     def shape(sizes: tuple[int, int]) -> Shape:
+        budget = PARTICLES.parameters(*sizes, _wide(sizes))
         fitting = [shape for shape in family.shapes(*sizes, budget) if shape.hidden <= HIDDEN]
         return max(fitting, key=lambda shape: shape.hidden)
 
     return shape
 
 
-def _wide(sizes: tuple[int, int]) -> Shape:
-    return Shape(HIDDEN, 1)
-
-
-PARTICLES = FAMILIES["particles n=2 d=4"]
 NETWORKS = {
     "particles": Kind(PARTICLES, _wide),
     "particles, positions stay": Kind(PARTICLES, _wide, positions_stay=True),
-    "low rank": Kind(FAMILIES["low rank"], _of_budget(FAMILIES["low rank"], 10_000)),
-    "FedPara": Kind(FAMILIES["FedPara"], _of_budget(FAMILIES["FedPara"], 10_000)),
+    "low rank": Kind(FAMILIES["low rank"], _like_particles(FAMILIES["low rank"])),
+    "FedPara": Kind(FAMILIES["FedPara"], _like_particles(FAMILIES["FedPara"])),
     "dense": Kind(FAMILIES["dense"], _wide),
 }
 

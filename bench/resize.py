@@ -3,8 +3,9 @@
 python -m bench resize --data DIR          some minutes on one core
 python -m bench resize --report            table and picture of what there is
 
-784-256-10 is trained on MNIST as particles and as a dense network; then hidden nodes are removed: by `pn_gpu.prune`,
-by the rule of dense networks (the least deviation of the activation times norm of the outgoing weights; what is removed
+784-256-10 is trained on MNIST as particles, with node sets of every layer's own and shared, and as a dense network.
+Then hidden nodes are removed: by the rule of `pn_gpu.prune` (reconstruction: the others make up for what is removed, by
+least squares), by the least influence (deviation of the activation times norm of the outgoing weights; what is removed
 goes into the bias on average) and at random. What is left is judged as it is and after one epoch more. And a narrow
 particle network is grown by `pn_gpu.grow` half way through its training. Every network becomes a line of resize.csv;
 what has a line is not trained again.
@@ -25,6 +26,7 @@ from bench.resize_report import write_report
 from bench.result_lines import read_lines, write_lines
 from pn_gpu.data import Dataset, load
 from pn_gpu.networks.network import Network
+from pn_gpu.resize.elimination import eliminate
 from pn_gpu.resize.level import moments
 from pn_gpu.resize.prune import keep_particles
 from pn_gpu.training.recipes import BATCH_SIZE, get_recipe
@@ -32,10 +34,10 @@ from pn_gpu.training.recipes import BATCH_SIZE, get_recipe
 HIDDEN, NARROW = 256, 64
 KEPT = (0.75, 0.5, 0.25)
 # A dense network wants smaller steps (bench/table1.py); retraining goes up to a quarter of the peak.
-RATES = {"particles": 0.02, "dense": 0.003}
+RATES = {"particles": 0.02, "particles, shared": 0.02, "dense": 0.003}
 RETRAINING = 0.25
 EXAMPLES = 1000
-RULES = {"particles": ("pn.prune", "influence", "random"), "dense": ("influence", "random")}
+RULES = ("reconstruction", "influence", "random")
 COLUMNS = (
     *("network", "change", "hidden", "seed", "parameters", "test_accuracy", "retrained_accuracy", "difference"),
     *("cpu", "python", "numpy"),
@@ -63,6 +65,7 @@ def run(options: argparse.Namespace) -> None:
         data = load(options.data)
         parts: dict[str, Callable[..., list[dict[str, object]]]] = {
             "particles": _shrink,
+            "particles, shared": _shrink,
             "dense": _shrink,
             "grown": _grow,
         }
@@ -91,7 +94,7 @@ def make_network(kind: str, sizes: list[int], seed: int) -> Network:
         dim,
         dipole_dim=dipole_dim,
         activation=recipe.activation,
-        shared=recipe.shared,
+        shared=kind.endswith("shared"),
         method="direct",
         seed=seed,
         backend="numpy",
@@ -116,7 +119,7 @@ def _shrink(kind: str, data: Dataset, seed: int, epochs: int) -> list[dict[str, 
         {"change": "whole", "hidden": HIDDEN, "parameters": network.num_parameters, "test_accuracy": f"{whole:.4f}"}
     ]
     for share in KEPT:
-        for rule in RULES[kind]:
+        for rule in RULES:
             smaller = shrink(network, rule, round(share * HIDDEN), data.x_train[:EXAMPLES], seed)
             before = _accuracy(smaller, data)
             after = _train(smaller, data, RETRAINING * RATES[kind], 1, seed)
@@ -138,7 +141,7 @@ def shrink(network: Any, rule: str, keep: int, x: Any, seed: int) -> Any:
     hidden = network.sizes[1]
     if isinstance(network, pn.ParticleNetwork):
         if rule != "random":
-            return pn.prune(network, keep, x, rule="auto" if rule == "pn.prune" else rule)
+            return pn.prune(network, keep, x, rule=rule)
         kept = np.sort(np.random.default_rng(seed).permutation(hidden)[:keep])
         return keep_particles(network, 1, kept, np.ones(keep), moments(network, x, 1).mean)
     return _shrink_dense(network, rule, keep, x, seed)
@@ -149,17 +152,22 @@ def _shrink_dense(network: pn.DenseNetwork, rule: str, keep: int, x: Any, seed: 
     outgoing = np.asarray(network.parameters["layers.1.weight"])
     z = x @ weight + bias
     y = np.where(z > 0, z, 0.01 * z)
-    importance = y.std(axis=0) * np.linalg.norm(outgoing, axis=1)
-    order = np.argsort(-importance) if rule == "influence" else np.random.default_rng(seed).permutation(len(bias))
-    kept, removed = np.sort(order[:keep]), np.sort(order[keep:])
+    shares = np.ones(keep)
+    if rule == "reconstruction":
+        kept, shares = eliminate(np.cov(y.T, bias=True) * (outgoing @ outgoing.T), keep)
+    elif rule == "influence":
+        kept = np.sort(np.argsort(-y.std(axis=0) * np.linalg.norm(outgoing, axis=1))[:keep])
+    else:
+        kept = np.sort(np.random.default_rng(seed).permutation(len(bias))[:keep])
     smaller = pn.DenseNetwork(
         [len(weight), keep, outgoing.shape[1]], activation="leaky_relu", seed=seed, backend="numpy"
     )
-    shift = y[:, removed].mean(axis=0) @ outgoing[removed]
+    missing = y.mean(axis=0)
+    missing[kept] *= 1 - shares
     smaller.parameters["layers.0.weight"] = weight[:, kept]
     smaller.parameters["layers.0.bias"] = bias[kept]
-    smaller.parameters["layers.1.weight"] = outgoing[kept]
-    smaller.parameters["layers.1.bias"] = np.asarray(network.parameters["layers.1.bias"]) + shift
+    smaller.parameters["layers.1.weight"] = (outgoing[kept] * shares[:, None]).astype(np.float32)
+    smaller.parameters["layers.1.bias"] = network.parameters["layers.1.bias"] + (missing @ outgoing).astype(np.float32)
     return smaller
 
 

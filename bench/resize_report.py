@@ -13,9 +13,11 @@ from pn_gpu.files import replacing
 Row = dict[str, str]
 # Told apart by everybody (Okabe and Ito, 2008).
 COLOURS = {
-    ("particles", "pn.prune"): "#0072b2",
+    ("particles", "reconstruction"): "#0072b2",
     ("particles", "influence"): "#56b4e9",
     ("particles", "random"): "#009e73",
+    ("particles, shared", "reconstruction"): "#cc79a7",
+    ("dense", "reconstruction"): "#000000",
     ("dense", "influence"): "#d55e00",
     ("dense", "random"): "#e69f00",
 }

@@ -20,11 +20,11 @@ def easy_data():
     return SimpleNamespace(num_features=12, num_outputs=3, **parts)
 
 
-@pytest.mark.parametrize("kind", ["particles", "dense"])
+@pytest.mark.parametrize("kind", ["particles", "particles, shared", "dense"])
 def test_removing_nobody_changes_nothing(kind):
     data = easy_data()
     network = resize.make_network(kind, [12, 9, 3], seed=1)
-    for rule in resize.RULES[kind]:
+    for rule in resize.RULES:
         same = resize.shrink(network, rule, 9, data.x_train, seed=0)
         np.testing.assert_allclose(same.predict_proba(data.x_test), network.predict_proba(data.x_test), rtol=1e-4)
         smaller = resize.shrink(network, rule, 4, data.x_train, seed=0)
@@ -32,10 +32,11 @@ def test_removing_nobody_changes_nothing(kind):
         assert smaller.num_parameters < network.num_parameters
 
 
-def test_what_is_removed_goes_into_the_bias():
+@pytest.mark.parametrize("rule", resize.RULES)
+def test_what_is_removed_goes_into_the_bias(rule):
     data = easy_data()
     network = resize.make_network("dense", [12, 9, 3], seed=1)
-    smaller = resize.shrink(network, "random", 5, data.x_train, seed=0)
+    smaller = resize.shrink(network, rule, 5, data.x_train, seed=0)
 
     def logits(net):
         z = data.x_train @ net.parameters["layers.0.weight"] + net.parameters["layers.0.bias"]
@@ -54,7 +55,7 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
         resize.run(parser.parse_args(["--output", str(tmp_path), "--seeds", seeds, "--epochs", "2"]))
     with (tmp_path / "resize.csv").open() as file:
         lines = list(csv.DictReader(file))
-    per_seed = (1 + 3 * 3) + (1 + 3 * 2) + 5
+    per_seed = 3 * (1 + 3 * 3) + 5
     assert [line["seed"] for line in lines] == ["0"] * per_seed + ["1"] * per_seed
     grown = next(line for line in lines if line["change"] == "grown")
     assert float(grown["difference"]) < 1e-2

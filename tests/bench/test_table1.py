@@ -49,7 +49,7 @@ def test_trains_what_is_missing_and_nothing_twice(folder, capsys):
     assert "[4/4]" in out
     results = read_results(folder / "table1.csv")
     assert {(r.topology, r.dim) for r in results} == {(t, d) for t in ("16-10", "16-16-10") for d in ("0", "2")}
-    assert {r.parameters for r in results if r.topology == "16-16-10"} == {"258", "442"}  # 64 more than Eq. 5, and Eq. 6
+    assert {r.parameters for r in results if r.topology == "16-16-10"} == {"258", "442"}  # Eq. 5 and 64, and Eq. 6
     for name in ("table1.md", "table1.png", "table1.svg"):
         assert (folder / name).stat().st_size > 0
     assert not (folder / ".table1").exists()
