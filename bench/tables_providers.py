@@ -106,12 +106,9 @@ def _estimator(scaled: Dataset, plain: Dataset, seed: int) -> Measured:
 
 
 COMMAND, ESTIMATOR = "pn-gpu train", "ParticleClassifier() or ParticleRegressor()"
-WIDER = "--hidden 100 --dim 3 --dipole-dim 8 --lr 0.005"
 
 PROVIDERS: dict[str, Provider] = {
     COMMAND: _command(),
-    # Chosen for digits, on other splits: the table where the default falls behind.
-    f"pn-gpu train {WIDER}": _command(*WIDER.split()),
     ESTIMATOR: _estimator,
     "pn-gpu train --model dense": _command("--model", "dense"),
     "scikit-learn MLP, inputs scaled": _perceptron(scale_inputs=True),

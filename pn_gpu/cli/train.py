@@ -24,12 +24,15 @@ from pn_gpu.training.distributed import SingleProcess, processes_of_environment
 from pn_gpu.training.penalties import L2
 from pn_gpu.training.recipes import (
     BATCH_SIZE,
+    DIPOLE_DIM_OF_MANY,
+    MANY_OUTPUTS,
     PENALTY_EXAMPLES,
     RECIPES,
     REGRESSION_L2,
     SMALL_BATCH_SIZE,
     SMALL_DATA,
     default_batch_size,
+    default_dims,
     default_l2,
     get_recipe,
 )
@@ -70,7 +73,8 @@ def _add_network_arguments(group: argparse._ArgumentGroup) -> None:
         "--dipole-dim",
         type=int,
         metavar="D",
-        help="of their dipoles (default: N; neither given: 2 and 4 with the modern recipe, 3 with the paper's)",
+        help="of their dipoles (default: N; neither given: 3 with the paper's recipe, 2 and 4 with the modern one, and"
+        f" {DIPOLE_DIM_OF_MANY} instead of 4 for {MANY_OUTPUTS} outputs or more below {SMALL_DATA} examples)",
     )
     group.add_argument(
         "--initialisation",
@@ -190,7 +194,7 @@ def make_network(options: argparse.Namespace, dataset: Dataset) -> Network:
     }
     if options.model == "dense":
         return DenseNetwork(sizes, **common)
-    dim, dipole_dim = _dims(options)
+    dim, dipole_dim = _dims(options, dataset)
     return ParticleNetwork(
         sizes,
         dim,
@@ -205,10 +209,10 @@ def make_network(options: argparse.Namespace, dataset: Dataset) -> Network:
     )
 
 
-def _dims(options: argparse.Namespace) -> tuple[int, int | None]:
+def _dims(options: argparse.Namespace, dataset: Dataset) -> tuple[int, int | None]:
     """Dimensions of positions and dipoles."""
     if options.dim is None and options.dipole_dim is None and options.model == "dipole":
-        return get_recipe(options.recipe).dims
+        return default_dims(options.recipe, len(dataset.x_train), dataset.num_outputs)
     return 3 if options.dim is None else options.dim, options.dipole_dim
 
 

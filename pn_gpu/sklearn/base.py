@@ -24,7 +24,7 @@ from pn_gpu.training.history import History
 from pn_gpu.training.loop import train
 from pn_gpu.training.optimizers import Adam
 from pn_gpu.training.penalties import L2, Penalty
-from pn_gpu.training.recipes import default_batch_size, default_l2
+from pn_gpu.training.recipes import default_batch_size, default_dims, default_l2
 from pn_gpu.training.run import TrainingRun
 from pn_gpu.training.schedules import OneCycle
 from pn_gpu.training.weighted_examples import as_examples
@@ -55,7 +55,7 @@ class ParticleEstimator(BaseEstimator):
         hidden: int | Sequence[int] = 64,
         *,
         dim: int = 2,
-        dipole_dim: int | None = 4,
+        dipole_dim: int | str | None = "auto",
         initialisation: str = "scaled",
         activation: str = "leaky_relu",
         potential: str = "gaussian",
@@ -140,7 +140,7 @@ class ParticleEstimator(BaseEstimator):
         self.network_ = ParticleNetwork(
             [X.shape[1], *hidden, targets.num_outputs],
             self.dim,
-            dipole_dim=self.dipole_dim,
+            dipole_dim=self._choose_dipole_dim(num_examples, targets.num_outputs),
             initialisation=self.initialisation,
             activation=self.activation,
             potential=self.potential,
@@ -154,6 +154,12 @@ class ParticleEstimator(BaseEstimator):
             output=output,
         )
         self.network_.preprocessing = Preprocessing(self._input_coding(X.shape[1]), targets, target)
+
+    def _choose_dipole_dim(self, num_examples: int | None, num_outputs: int) -> int | None:
+        if isinstance(self.dipole_dim, str):
+            check_choice("dipole_dim", self.dipole_dim, ("auto",))
+            return default_dims("modern", num_examples or 0, num_outputs)[1]
+        return self.dipole_dim
 
     def _choose_l2(self, num_examples: int | None, sample_weight: Array | None, is_classification: bool) -> float:
         if self.l2 != "auto":

@@ -22,8 +22,10 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
     ----------
     hidden : int or sequence of int, default 64
         Nodes of the hidden layers, inputs' side first; () for none.
-    dim, dipole_dim : int, default 2 and 4
-        Dimensions of the particles' positions and dipoles.
+    dim : int, default 2
+        Dimensions of the particles' positions.
+    dipole_dim : int, "auto" or None, default "auto"
+        Of their dipoles; auto: 4, or 8 for three outputs or more and fewer than 10,000 examples; None: ``dim``.
     activation : str, default "leaky_relu"
         Of the hidden layers.
     initialisation, potential, method, rtol, dropout, backend
@@ -81,7 +83,7 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
         hidden: int | Sequence[int] = 64,
         *,
         dim: int = 2,
-        dipole_dim: int | None = 4,
+        dipole_dim: int | str | None = "auto",
         initialisation: str = "scaled",
         activation: str = "leaky_relu",
         potential: str = "gaussian",

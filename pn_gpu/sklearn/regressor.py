@@ -21,8 +21,10 @@ class ParticleRegressor(RegressorMixin, ParticleEstimator):
     ----------
     hidden : int or sequence of int, default 64
         Nodes of the hidden layers, inputs' side first; () for none.
-    dim, dipole_dim : int, default 2 and 4
-        Dimensions of the particles' positions and dipoles.
+    dim : int, default 2
+        Dimensions of the particles' positions.
+    dipole_dim : int, "auto" or None, default "auto"
+        Of their dipoles; auto: 4, or 8 for three outputs or more and fewer than 10,000 examples; None: ``dim``.
     activation : str, default "leaky_relu"
         Of the hidden layers.
     initialisation, potential, method, rtol, dropout, backend

@@ -46,7 +46,7 @@ def fails(capsys, *arguments):
 def test_train_evaluate_predict(capsys, tmp_path):
     assert main(["train", *QUICK, "--history", "h.json", "--output", "net.safetensors"]) == 0
     out = capsys.readouterr().out
-    assert "ParticleNetwork(64-8-10, 558 parameters" in out
+    assert "ParticleNetwork(64-8-10, 918 parameters" in out
     assert "558 parameters, no node set shared; a dense network of this shape has 610 (Eq. 6)" in out
     assert "epoch 2/2" in out
     history = json.loads(Path("h.json").read_text())
@@ -133,7 +133,7 @@ def test_a_table_of_the_user(capsys):
 @pytest.mark.parametrize(
     ("arguments", "dims", "start"),
     [
-        ([], (2, 4), "scaled"),
+        ([], (2, 8), "scaled"),  # ten classes
         (["--recipe", "paper"], (3, 3), "paper"),
         (["--dim", "2"], (2, 2), "scaled"),
         (["--dim", "1", "--dipole-dim", "6", "--initialisation", "paper"], (1, 6), "paper"),
@@ -147,6 +147,15 @@ def test_dimensions_and_start(arguments, dims, start, capsys):
     assert (network.dim, network.dipole_dim, network.initialisation) == (*dims, start)
     out = capsys.readouterr().out
     assert f"positions in {dims[0]}, dipoles in {dims[1]} dimensions, {start} initialisation" in out
+
+
+def test_dimensions_for_few_outputs_and_for_many_examples(capsys):
+    rng = np.random.default_rng(0)
+    np.savez("two.npz", x=rng.standard_normal((40, 3)), y=np.arange(40) % 2)
+    np.savez("large.npz", x=rng.standard_normal((13_000, 3)), y=np.arange(13_000) % 3)
+    for name in ("two", "large"):
+        assert main(["train", *QUICK, "--epochs", "1", "--data", f"{name}.npz"]) == 0
+        assert "positions in 2, dipoles in 4 dimensions" in capsys.readouterr().out
 
 
 def test_memory(capsys):

@@ -156,6 +156,13 @@ def test_parameters_are_kept_as_given_and_cloned():
     assert network.fit(X, Y).network_.sizes == (4, 32, 16, 3)
 
 
+def test_dipoles_by_default():
+    assert ParticleClassifier(epochs=1).fit(X, Y).network_.dipole_dim == 8
+    assert ParticleClassifier(epochs=1).fit(X[:100], Y[:100]).network_.dipole_dim == 4
+    assert ParticleRegressor(epochs=1).fit(X, X[:, 0]).network_.dipole_dim == 4
+    assert ParticleClassifier(dim=3, dipole_dim=None, epochs=1).fit(X, Y).network_.dipole_dim == 3
+
+
 def test_one_random_state_is_one_network():
     one, same, other = (ParticleClassifier(epochs=3, dropout=0.1, random_state=seed).fit(X, Y) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one.predict_proba(X), same.predict_proba(X))
@@ -254,6 +261,7 @@ def test_numbers_keep_their_precision():
         ({"early_stopping": True, "validation_fraction": 1.0}, ValueError, "validation_fraction: got 1.0"),
         ({"hidden": (8, 0)}, ValueError, r"sizes\[2\]: got 0"),
         ({"activation": "step"}, ValueError, "activation: got 'step'"),
+        ({"dipole_dim": "large"}, ValueError, "dipole_dim: got 'large'"),
         ({"dtype": "int8"}, ValueError, "dtype: got 'int8'"),
     ],
 )
