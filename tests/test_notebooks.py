@@ -21,7 +21,7 @@ def code_cells(book):
 
 def test_they_are_numbered():
     assert [path.name.split("_")[0] for path in NOTEBOOKS] == [str(number + 1) for number in range(len(NOTEBOOKS))]
-    assert len(NOTEBOOKS) >= 6
+    assert len(NOTEBOOKS) >= 8
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
