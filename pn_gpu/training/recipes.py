@@ -23,8 +23,8 @@ PENALTY_EXAMPLES, REGRESSION_L2 = 2.0, 0.001
 
 
 # Also of the modern recipe, for small data: components of a dipole where a hidden node speaks to more than two outputs,
-# each of which wants a direction of its own. Chosen on the same tables and on 1,437 pooled images of MNIST; one or two
-# outputs, numbers above all, did no better by it.
+# each of which wants a direction of its own. Chosen on 1,437 pooled images of MNIST, and on made-up and other tables
+# and other splits than bench/tables.py reports; one or two outputs, numbers above all, did no better by it.
 MANY_OUTPUTS, DIPOLE_DIM_OF_MANY = 3, 8
 
 

@@ -47,7 +47,7 @@ def test_train_evaluate_predict(capsys, tmp_path):
     assert main(["train", *QUICK, "--history", "h.json", "--output", "net.safetensors"]) == 0
     out = capsys.readouterr().out
     assert "ParticleNetwork(64-8-10, 918 parameters" in out
-    assert "558 parameters, no node set shared; a dense network of this shape has 610 (Eq. 6)" in out
+    assert "918 parameters, no node set shared; a dense network of this shape has 610 (Eq. 6)" in out
     assert "epoch 2/2" in out
     history = json.loads(Path("h.json").read_text())
     assert len(history["val_accuracy"]) == 2
