@@ -34,8 +34,8 @@ def test_two_processes_train_the_same_network_as_one(tmp_path):
         [*torchrun, *options, *files], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=180
     )
     assert two.returncode == 0, two.stderr
-    # 558 parameters of 8 bytes travel; the dense network's 610 would be 4880.
-    assert "processes 2; 4464 bytes of gradient a step, 4880 for the dense network" in two.stdout
+    # 918 parameters of 8 bytes travel; the dense network's 610 would be 4880.
+    assert "processes 2; 7344 bytes of gradient a step, 4880 for the dense network" in two.stdout
     assert two.stdout.count("saved") == 1
     one = subprocess.run(
         [sys.executable, "-m", "pn_gpu", *options, "--output", "one", "--history", "one.json"],
