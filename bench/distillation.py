@@ -22,7 +22,7 @@ from typing import Any
 from bench.distillation_report import write_report
 from bench.equal_parameters_data import Split, load_split
 from bench.harness import RESULTS, machine
-from bench.result_lines import read_lines, write_lines
+from bench.result_lines import check_counts, check_output, read_lines, write_lines
 
 NETWORKS = ("784-64-10", "784-256-128-10")
 DIMS = ((2, 4), (3, 3), (1, 8))
@@ -48,11 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train what is missing, then write the table."""
-    if not options.output.is_dir():
-        raise FileNotFoundError(f"--output: the folder {options.output} does not exist")
-    for name in ("seeds", "teacher_epochs", "epochs"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')}: got {getattr(options, name)}, want at least 1")
+    check_output(options)
+    check_counts(options, seeds=1, teacher_epochs=1, epochs=1)
     results = options.output / "distillation.csv"
     if not options.report:
         sizes = [_sizes(text) for text in options.networks.split(",")]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pn_gpu.files import replacing
+from bench.result_lines import unique, write_markdown
 
 Row = dict[str, str]
 
@@ -17,13 +17,8 @@ def write_report(rows: Sequence[Row], folder: Path) -> str:
     if not rows:
         return "distillation: no results yet"
     text = _markdown(rows)
-    with replacing(folder / "distillation.md") as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_markdown(folder / "distillation.md", text)
     return text
-
-
-def _unique(rows: Sequence[Row], *columns: str) -> list[tuple[str, ...]]:
-    return list(dict.fromkeys(tuple(row[column] for column in columns) for row in rows))
 
 
 def _markdown(rows: Sequence[Row]) -> str:
@@ -36,14 +31,14 @@ def _markdown(rows: Sequence[Row]) -> str:
         " the dense network's own training not counted). Errors are"
         " |W - W'| / |W| (Frobenius), layer by layer, beside those of low-rank matrices of as many numbers.",
     ]
-    for (network,) in _unique(rows, "network"):
+    for (network,) in unique(rows, "network"):
         own = [row for row in rows if row["network"] == network]
-        dims = _unique(own, "dim", "dipole_dim")
-        steps = ", ".join(value for (value,) in _unique(own, "steps") if value)
+        dims = unique(own, "dim", "dipole_dim")
+        steps = ", ".join(value for (value,) in unique(own, "steps") if value)
         lines += ["", f"## {network}", ""]
-        lines += [f"{steps} steps; seeds: {len(_unique(own, 'seed'))}.", ""]
+        lines += [f"{steps} steps; seeds: {len(unique(own, 'seed'))}.", ""]
         lines += ["| | " + " | ".join(f"n = {n}, d = {d}" for n, d in dims) + " |", "| --- |" + " ---: |" * len(dims)]
-        for (stage,) in _unique(own, "stage"):
+        for (stage,) in unique(own, "stage"):
             at = [[r for r in own if (r["dim"], r["dipole_dim"]) == pair and r["stage"] == stage] for pair in dims]
             lines.append(f"| {stage} | {' | '.join(map(_accuracy, at))} |")
         last = [[r for r in own if (r["dim"], r["dipole_dim"]) == pair and r["errors"]][-1:] for pair in dims]
@@ -53,7 +48,7 @@ def _markdown(rows: Sequence[Row]) -> str:
         dense = next((int(row["parameters"]) for row in own if row["stage"] == "dense"), 0)
         counts = " | ".join(f"{int(part[0]['parameters']):,}" if part else "" for part in last)
         lines.append(f"| parameters (dense: {dense:,}) | {counts} |")
-    cpu, torch = (", ".join(value for (value,) in _unique(rows, name)) for name in ("cpu", "torch"))
+    cpu, torch = (", ".join(value for (value,) in unique(rows, name)) for name in ("cpu", "torch"))
     lines += ["", f"{cpu}, one thread; torch {torch}."]
     return "\n".join(lines) + "\n"
 

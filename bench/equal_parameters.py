@@ -20,7 +20,7 @@ from typing import NamedTuple
 from bench.equal_parameters_data import DATA_SETS, Split, load_split
 from bench.equal_parameters_report import write_report
 from bench.harness import RESULTS, machine
-from bench.result_lines import read_lines, write_lines
+from bench.result_lines import check_counts, check_output, read_lines, write_lines
 
 BUDGETS = (1500, 3000, 5000, 10_000, 50_000)
 # Epochs of a training to the end; a trial of the search takes a third of them.
@@ -50,13 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train what is missing, then write the table and the picture."""
-    if not options.output.is_dir():
-        raise FileNotFoundError(f"--output: the folder {options.output} does not exist")
+    check_output(options)
     results = options.output / "equal_parameters.csv"
     if not options.report:
-        for name, value in (("--trials", options.trials), ("--seeds", options.seeds)):
-            if value < 1:
-                raise ValueError(f"{name}: got {value}, want at least 1")
+        check_counts(options, trials=1, seeds=1)
         _train_missing(options, results)
     print(write_report(read_lines(results, COLUMNS), options.output))
 

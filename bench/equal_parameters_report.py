@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bench.harness import new_figure, save_picture
-from pn_gpu.files import replacing
+from bench.result_lines import write_markdown
 
 Row = dict[str, str]
 # Kinds of networks by how the names of their families begin, the first that fits; of several makes of a kind the best
@@ -57,8 +57,7 @@ def write_report(rows: Sequence[Row], folder: Path) -> str:
     if not rows:
         return "equal_parameters: no results yet"
     sections = {data: _cells([row for row in rows if row["data"] == data]) for data in _unique(rows, "data")}
-    with replacing(folder / "equal_parameters.md") as temporary:
-        temporary.write_text(_markdown(sections, rows), encoding="utf-8")
+    write_markdown(folder / "equal_parameters.md", _markdown(sections, rows))
     _draw(sections, folder)
     return "\n\n".join(f"{data}\n" + "\n".join(_verdicts(cells)) for data, cells in sections.items())
 

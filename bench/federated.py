@@ -19,7 +19,7 @@ from pathlib import Path
 from bench.equal_parameters_data import Split, load_split
 from bench.federated_report import write_report
 from bench.harness import RESULTS, machine
-from bench.result_lines import read_lines, write_lines
+from bench.result_lines import check_counts, check_output, read_lines, write_lines
 
 CLIENTS = 10
 RATES = (0.001, 0.003, 0.01, 0.03)
@@ -44,11 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train what is missing, then write the table and the picture."""
-    if not options.output.is_dir():
-        raise FileNotFoundError(f"--output: the folder {options.output} does not exist")
-    for name, least in (("rounds", 1), ("examples", 10 * CLIENTS), ("seeds", 1)):
-        if getattr(options, name) < least:
-            raise ValueError(f"--{name}: got {getattr(options, name)}, want at least {least}")
+    check_output(options)
+    check_counts(options, rounds=1, examples=10 * CLIENTS, seeds=1)
     results = options.output / "federated.csv"
     if not options.report:
         _train_missing(options, load_split("mnist", options.data), results)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.harness import new_figure, save_picture
-from pn_gpu.files import replacing
+from bench.result_lines import grouped, write_markdown
 
 Row = dict[str, str]
 # Told apart by everybody (Okabe and Ito, 2008).
@@ -19,17 +19,9 @@ def write_report(rows: Sequence[Row], folder: Path) -> str:
     if not rows:
         return "federated: no results yet"
     text = _markdown(rows)
-    with replacing(folder / "federated.md") as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_markdown(folder / "federated.md", text)
     _draw(rows, folder)
     return text
-
-
-def _runs(rows: Sequence[Row]) -> dict[tuple[str, str, str], list[Row]]:
-    runs: dict[tuple[str, str, str], list[Row]] = {}
-    for row in rows:
-        runs.setdefault((row["clients"], row["network"], row["seed"]), []).append(row)
-    return runs
 
 
 def _reached(run: Sequence[Row], level: float) -> str:
@@ -48,7 +40,7 @@ def _markdown(rows: Sequence[Row]) -> str:
         f"| clients | network | seed | numbers that travel | local rate | {levels} | best test % | rounds |",
         "| --- | --- | ---: | ---: | ---: |" + " ---: |" * (len(LEVELS) + 2),
     ]
-    for (clients, network, seed), run in _runs(rows).items():
+    for (clients, network, seed), run in grouped(rows, "clients", "network", "seed").items():
         best = max(float(row["test_accuracy"]) for row in run)
         reached = " | ".join(_reached(run, level) for level in LEVELS)
         lines.append(
@@ -66,7 +58,7 @@ def _draw(rows: Sequence[Row], folder: Path) -> None:
     deals = list(dict.fromkeys(row["clients"] for row in rows))
     networks = list(dict.fromkeys(row["network"] for row in rows))
     for axes, deal in zip(figure.subplots(1, len(deals), sharey=True, squeeze=False)[0], deals, strict=True):
-        for (clients, network, seed), run in _runs(rows).items():
+        for (clients, network, seed), run in grouped(rows, "clients", "network", "seed").items():
             if clients == deal:
                 axes.plot(
                     [float(row["megabytes"]) for row in run],

@@ -23,7 +23,7 @@ import numpy as np
 import pn_gpu as pn
 from bench.harness import RESULTS, machine
 from bench.resize_report import write_report
-from bench.result_lines import read_lines, write_lines
+from bench.result_lines import check_counts, check_output, read_lines, write_lines
 from pn_gpu.data import Dataset, load
 from pn_gpu.networks.network import Network
 from pn_gpu.resize.elimination import eliminate
@@ -55,11 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train what is missing, then write the table and the picture."""
-    if not options.output.is_dir():
-        raise FileNotFoundError(f"--output: the folder {options.output} does not exist")
-    for name in ("seeds", "epochs"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"--{name}: got {getattr(options, name)}, want at least 1")
+    check_output(options)
+    check_counts(options, seeds=1, epochs=1)
     results = options.output / "resize.csv"
     if not options.report:
         data = load(options.data)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.harness import new_figure, save_picture
-from pn_gpu.files import replacing
+from bench.result_lines import grouped, write_markdown
 
 Row = dict[str, str]
 # Told apart by everybody (Okabe and Ito, 2008).
@@ -28,8 +28,7 @@ def write_report(rows: Sequence[Row], folder: Path) -> str:
     if not rows:
         return "resize: no results yet"
     text = _markdown(rows)
-    with replacing(folder / "resize.md") as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_markdown(folder / "resize.md", text)
     _draw(rows, folder)
     return text
 
@@ -47,13 +46,6 @@ def _cell(rows: Sequence[Row], column: str) -> str:
     return "" if np.isnan(mean) else f"{mean:.2f} ± {spread:.2f}"
 
 
-def _groups(rows: Sequence[Row]) -> dict[tuple[str, str, str], list[Row]]:
-    groups: dict[tuple[str, str, str], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row["network"], row["change"], row["hidden"]), []).append(row)
-    return groups
-
-
 def _markdown(rows: Sequence[Row]) -> str:
     lines = [
         "# Networks made smaller and larger after training",
@@ -64,7 +56,7 @@ def _markdown(rows: Sequence[Row]) -> str:
         "| network | change | hidden | parameters | test % | after an epoch | largest change of an output | seeds |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for (network, change, hidden), group in _groups(rows).items():
+    for (network, change, hidden), group in grouped(rows, "network", "change", "hidden").items():
         difference = max((row["difference"] for row in group), key=lambda text: float(text or 0))
         lines.append(
             f"| {network} | {change} | {hidden} | {int(group[0]['parameters']):,} | {_cell(group, 'test_accuracy')} |"
@@ -79,7 +71,7 @@ def _draw(rows: Sequence[Row], folder: Path) -> None:
     if figure is None:
         return
     panels = figure.subplots(1, 2, sharey=True)
-    groups = _groups(rows)
+    groups = grouped(rows, "network", "change", "hidden")
     for axes, (column, title) in zip(
         panels, (("test_accuracy", "as it is"), ("retrained_accuracy", "after one epoch more")), strict=True
     ):

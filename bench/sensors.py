@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench.equal_parameters_data import Split, load_split
 from bench.harness import RESULTS, machine
-from bench.result_lines import read_lines, write_lines
+from bench.result_lines import check_counts, check_output, read_lines, write_lines
 from bench.sensors_fields import SHAPES, changes
 from bench.sensors_networks import NETWORKS, Setting, accuracies, search, train
 from bench.sensors_report import write_report
@@ -44,10 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train what is missing, then write the table and the picture."""
-    if not options.output.is_dir():
-        raise FileNotFoundError(f"--output: the folder {options.output} does not exist")
-    if options.seeds < 1:
-        raise ValueError(f"--seeds: got {options.seeds}, want at least 1")
+    check_output(options)
+    check_counts(options, seeds=1)
     sets = [part.strip() for part in options.sets.split(",")]
     if not set(sets) <= set(SHAPES):
         raise ValueError(f"--sets: got {options.sets!r}, want some of {','.join(SHAPES)}")

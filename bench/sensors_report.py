@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.harness import new_figure, save_picture
-from pn_gpu.files import replacing
+from bench.result_lines import unique, write_markdown
 
 Row = dict[str, str]
 # Told apart by everybody (Okabe and Ito, 2008).
@@ -23,14 +23,9 @@ def write_report(rows: Sequence[Row], folder: Path) -> str:
     if not rows:
         return "sensors: no results yet"
     text = _markdown(rows)
-    with replacing(folder / "sensors.md") as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_markdown(folder / "sensors.md", text)
     _draw(rows, folder)
     return text
-
-
-def _unique(rows: Sequence[Row], *columns: str) -> list[tuple[str, ...]]:
-    return list(dict.fromkeys(tuple(row[column] for column in columns) for row in rows))
 
 
 def _found(rows: Sequence[Row], change: tuple[str, ...], network: str, rule: str) -> np.ndarray[Any, Any]:
@@ -55,7 +50,7 @@ def _cell(values: np.ndarray[Any, Any]) -> str:
 
 
 def _rules(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    return [(network, rule) for network, rule in _unique(rows, "network", "rule") if rule]
+    return [(network, rule) for network, rule in unique(rows, "network", "rule") if rule]
 
 
 def _markdown(rows: Sequence[Row]) -> str:
@@ -66,17 +61,17 @@ def _markdown(rows: Sequence[Row]) -> str:
         " standard deviation over the seeds, without retraining. Moves are normal, of that standard deviation along"
         " each axis.",
     ]
-    for (data,) in _unique(rows, "data"):
+    for (data,) in unique(rows, "data"):
         own = [row for row in rows if row["data"] == data]
         rules = _rules(own)
         lines += ["", f"## {data}", ""]
-        lines += [_about(own, network) for (network,) in _unique(own, "network")]
+        lines += [_about(own, network) for (network,) in unique(own, "network")]
         lines += ["", "| sensors | " + " | ".join(f"{network}: {rule}" for network, rule in rules) + " |"]
         lines += ["| --- |" + " ---: |" * len(rules)]
-        for change in _unique(own, "kind", "amount"):
+        for change in unique(own, "kind", "amount"):
             cells = [_cell(_found(own, change, *rule)) for rule in rules]
             lines.append(f"| {NAMES[change[0]]} {change[1]} | {' | '.join(cells)} |".replace("  |", " |"))
-    cpu, numpy = (", ".join(value for (value,) in _unique(rows, name)) for name in ("cpu", "numpy"))
+    cpu, numpy = (", ".join(value for (value,) in unique(rows, name)) for name in ("cpu", "numpy"))
     lines += ["", f"{cpu}; NumPy {numpy}."]
     return "\n".join(lines) + "\n"
 
@@ -89,12 +84,12 @@ def _about(rows: Sequence[Row], network: str) -> str:
     decay = f", decay {first['decay']}" if float(first["decay"]) else ""
     return (
         f"- {network}: {int(first['parameters']):,} parameters{fixed}; rate {first['rate']}{decay}{size};"
-        f" {first['epochs']} epochs; seeds: {len(_unique(own, 'seed'))}"
+        f" {first['epochs']} epochs; seeds: {len(unique(own, 'seed'))}"
     )
 
 
 def _draw(rows: Sequence[Row], folder: Path) -> None:
-    sets = [data for (data,) in _unique(rows, "data")]
+    sets = [data for (data,) in unique(rows, "data")]
     figure = new_figure(11, 3.4 * len(sets) + 1)
     if figure is None:
         return
@@ -113,7 +108,7 @@ def _draw(rows: Sequence[Row], folder: Path) -> None:
 def _draw_changes(ax: Any, rows: Sequence[Row], kind: str) -> None:
     from matplotlib.ticker import FixedLocator, NullLocator
 
-    changes = [change for change in _unique(rows, "kind", "amount") if change[0] == kind]
+    changes = [change for change in unique(rows, "kind", "amount") if change[0] == kind]
     first = [] if kind == "grid" else [("kept", "")]
     points = first + changes
     for index, (network, rule) in enumerate(_rules(rows)):

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import pn_gpu as pn
+from bench.result_lines import check_counts, check_output
 from bench.table1_report import write_report
 from bench.table1_results import KEY_COLUMNS, Result, append_result, read_results, versions
 from pn_gpu.data import Dataset, load
@@ -151,13 +152,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Train what is missing, then write the table and the picture."""
     results = options.output / "table1.csv"
-    if not options.output.is_dir():
-        raise FileNotFoundError(f"--output: the folder {options.output} does not exist")
+    check_output(options)
     if options.report:
         print(write_report(read_results(results), options.output))
         return
-    if options.jobs < 1:
-        raise ValueError(f"--jobs: got {options.jobs}, want at least 1")
+    check_counts(options, jobs=1)
     data = load(options.data)
     cells = make_cells(options, data)
     done = {result.key for result in read_results(results)}

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from bench.harness import new_figure, save_picture
+from bench.result_lines import write_markdown
 from bench.table1_results import Result
-from pn_gpu.files import replacing
 
 # Accuracy in percent, (train, test), by hidden layers: Table 1 of the paper. Its MLP columns are placeholders.
 PAPER: dict[tuple[tuple[int, ...], int], tuple[float, float]] = {
@@ -71,8 +71,7 @@ def write_report(results: list[Result], folder: Path) -> str:
     if not results:
         return "table1: no results yet"
     sections = [(title, summarise(group)) for title, group in _groups(results)]
-    with replacing(folder / "table1.md") as temporary:
-        temporary.write_text(_markdown(sections, results), encoding="utf-8")
+    write_markdown(folder / "table1.md", _markdown(sections, results))
     _draw(sections, folder)
     return "\n\n".join(
         f"{title}\n{_text_table(_rows(summaries))}\n{_verdict(summaries)}" for title, summaries in sections

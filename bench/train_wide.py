@@ -23,6 +23,7 @@ import numpy as np
 
 import pn_gpu as pn
 from bench.harness import RESULTS, in_fresh_process
+from bench.result_lines import check_output
 from bench.train_wide_data import BATCH_SIZE
 from bench.train_wide_dense import DenseTraining, best_rate
 from bench.train_wide_report import draw, read_rows
@@ -60,8 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Train every width that has no full set of lines, then draw."""
     table = options.output / "train_wide.csv"
-    if not options.output.is_dir():
-        raise FileNotFoundError(f"--output: the folder {options.output} does not exist")
+    check_output(options)
     if not options.report:
         machine_costs(np.empty(0, np.float32))  # measured now, or the first plan would take the time for it
         data = load(options.data)

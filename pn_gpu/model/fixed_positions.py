@@ -9,6 +9,25 @@ import array_api_compat as compat
 import numpy as np
 
 from pn_gpu.backends import to_numpy
+from pn_gpu.checks import check_integer
+
+# Dimensions of positions where nothing says how many.
+DEFAULT_DIM = 3
+
+
+def check_places(positions: Any, num: int, dim: int | None) -> tuple[np.ndarray[Any, Any] | None, int]:
+    """Given positions, None where there are none, and the dimensions n: ``dim``, else those of the positions, else 3.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As of `check_positions`; or ``dim`` is no whole number of at least 1.
+    """
+    wanted = None if dim is None else check_integer("dim", dim, low=1)
+    if positions is None:
+        return None, DEFAULT_DIM if wanted is None else wanted
+    given = check_positions(positions, num, wanted)
+    return given, given.shape[1]
 
 
 def check_positions(

@@ -63,7 +63,7 @@ class NodeModel(ABC):
 
 
 def _add_to_positions(gradient: ParameterGroup, dr: Array) -> None:
-    if "positions" in dir(gradient):
+    if "positions" in gradient:
         gradient.add("positions", dr)
 
 

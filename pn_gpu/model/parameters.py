@@ -156,6 +156,9 @@ class ParameterGroup:
         object.__setattr__(self, "_vector", vector)
         object.__setattr__(self, "_prefix", prefix)
 
+    def __contains__(self, name: object) -> bool:
+        return f"{self._prefix}.{name}" in self._vector
+
     def __getattr__(self, name: str) -> Array:
         full = f"{self._prefix}.{name}"
         if full not in self._vector:

@@ -14,7 +14,7 @@ from pn_gpu.kernels import potentials
 from pn_gpu.model import initialisation as initialisations
 from pn_gpu.model.calibration import calibrate
 from pn_gpu.model.examples import as_inputs
-from pn_gpu.model.fixed_positions import check_positions
+from pn_gpu.model.fixed_positions import check_places
 from pn_gpu.model.layers import Layer, ParticleLayer
 from pn_gpu.model.node_models import get_node_model
 from pn_gpu.model.parameters import ParameterGroup
@@ -129,10 +129,7 @@ class ParticleNetwork(Network):
             backend=backend,
             dtype=dtype,
         )
-        if dim is not None:
-            check_integer("dim", dim, low=1)
-        given = None if positions is None else check_positions(positions, self.sizes[0], dim)
-        self.dim: int = (3 if given is None else given.shape[1]) if dim is None else int(dim)
+        given, self.dim = check_places(positions, self.sizes[0], dim)
         self.model = get_node_model(model)
         self.dipole_dim = self.model.check_dipole_dim(dipole_dim, self.dim)
         self.initialisation = check_choice("initialisation", initialisation, initialisations.INITIALISATIONS)

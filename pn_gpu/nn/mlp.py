@@ -13,7 +13,7 @@ from pn_gpu.checks import check_choice, check_flag, check_integer
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.torch import potential_name
-from pn_gpu.model.fixed_positions import check_positions
+from pn_gpu.model.fixed_positions import check_places
 from pn_gpu.model.initialisation import INITIALISATIONS, activation_moments, dipole_sizes
 from pn_gpu.nn.linear import ParticleLinear
 from pn_gpu.nn.particles import Particles
@@ -81,10 +81,7 @@ class ParticleMLP(nn.Module):
             )
 
         self.activations = nn.ModuleList(activation() for _ in self.sizes[2:])
-        if positions is not None:
-            positions = check_positions(positions, self.sizes[0], dim)
-            dim = positions.shape[1]
-        dim = 3 if dim is None else dim
+        positions, dim = check_places(positions, self.sizes[0], dim)
         lengths = [1.0 for _ in self.sizes[1:]]
         if check_choice("initialisation", initialisation, INITIALISATIONS) == "scaled":
             lengths = self._scaled_lengths(activation, dim, dipole_dim, potential_name(potential))
@@ -121,7 +118,6 @@ class ParticleMLP(nn.Module):
         self, activation: Callable[[], nn.Module], dim: int, dipole_dim: int | None, potential: str
     ) -> list[float]:
         """Lengths of the dipoles of every layer's output set."""
-        dim = check_integer("dim", dim, low=1)
         # An activation may draw random numbers, and the network may be made without memory: these are tried on the CPU.
         with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             moments = [activation_moments(_on_numpy(activation()), num) for num in self.sizes[1:-1]]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pn_gpu.checks import check_integer, check_number
-from pn_gpu.model.fixed_positions import check_positions
+from pn_gpu.model.fixed_positions import check_places
 from pn_gpu.model.initialisation import INITIAL_SPREAD
 
 PARTICLE_DTYPES = (torch.float32, torch.float64)
@@ -76,10 +76,7 @@ class Particles(nn.Module):
     ) -> None:
         super().__init__()
         self.num = check_integer("num", num, low=1)
-        if dim is not None:
-            check_integer("dim", dim, low=1)
-        given = None if positions is None else check_positions(positions, self.num, dim)
-        self.dim: int = (3 if given is None else given.shape[1]) if dim is None else int(dim)
+        given, self.dim = check_places(positions, self.num, dim)
         self.dipole_dim = self.dim if dipole_dim is None else check_integer("dipole_dim", dipole_dim, low=1)
         self.dipole_length = check_number("dipole_length", dipole_length, low=0, low_open=True)
         dtype = parameter_dtype(dtype)

@@ -1,19 +1,17 @@
 """What the default method costs beside the direct one, on tiny layers."""
 
-import argparse
 import csv
 
 from bench import auto, harness
+from support.benches import parsed
 
 
 def test_every_layer_is_a_row(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(harness, "SPIN_SECONDS", 0)
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
     monkeypatch.setattr(auto, "ALLOWED", 0.0)
-    parser = argparse.ArgumentParser()
-    auto.add_arguments(parser)
     arguments = ["--nodes", "20", "30", "--batch", "4", "--dims", "2", "--spreads", "0.5", "1", "--seconds", "0"]
-    auto.run(parser.parse_args([*arguments, "--save", "small"]))
+    auto.run(parsed(auto, *arguments, "--save", "small"))
     with (tmp_path / "small.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["N=M"], row["s"]) for row in rows] == [("20", "0.5"), ("20", "1.0"), ("30", "0.5"), ("30", "1.0")]

@@ -1,6 +1,5 @@
 """A layer beside busy processes, tiny and for a moment."""
 
-import argparse
 import csv
 import subprocess
 import time
@@ -8,6 +7,7 @@ import time
 import pytest
 
 from bench import busy, harness
+from support.benches import parsed
 
 
 def test_every_way_is_a_row_and_no_process_is_left(monkeypatch, tmp_path, capsys):
@@ -15,10 +15,8 @@ def test_every_way_is_a_row_and_no_process_is_left(monkeypatch, tmp_path, capsys
     start = subprocess.Popen
     monkeypatch.setattr(busy.subprocess, "Popen", lambda *a, **k: started.append(start(*a, **k)) or started[-1])
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
-    parser = argparse.ArgumentParser()
-    busy.add_arguments(parser)
     arguments = ["--nodes", "40", "--batch", "4", "--per-core", "1", "--seconds", "0", "--no-torch", "--save", "small"]
-    busy.run(parser.parse_args(arguments))
+    busy.run(parsed(busy, *arguments))
     with (tmp_path / "small.csv").open() as file:
         assert [row["step"] for row in csv.DictReader(file)] == [busy.YARDSTICK, "mehler", "direct"]
     assert "a fair share takes" in capsys.readouterr().out

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
-
 import pytest
 
 pytest.importorskip("torch")
 
 from bench import derivatives
+from support.benches import parsed
 
 # The first dual tensor's own.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
 
 
 def run(monkeypatch, *arguments):
-    parser = argparse.ArgumentParser()
-    derivatives.add_arguments(parser)
     monkeypatch.setattr(derivatives, "in_fresh_process", lambda function, *arguments: 1.0)
-    derivatives.run(parser.parse_args(["--nodes", "30", "--batch", "4", "--seconds", "0", "--rounds", "1", *arguments]))
+    derivatives.run(parsed(derivatives, "--nodes", "30", "--batch", "4", "--seconds", "0", "--rounds", "1", *arguments))
 
 
 def test_every_provider_has_a_row(monkeypatch, capsys):

@@ -1,31 +1,25 @@
 """Dense networks replaced by particles: layer by layer, with what each way reaches, and a run goes on."""
 
-import argparse
 import csv
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from bench import distillation
 from bench.distillation_training import accuracy, replaced, train_student, train_teacher
-from bench.equal_parameters_data import Split
 from pn_gpu.nn import ParticleLinear
+from support.benches import easy_split, parsed
 
 FEATURES, CLASSES = 30, 4
 
 
-def easy_split(num=800):
-    rng = np.random.default_rng(0)
-    centres = 1.5 * rng.standard_normal((CLASSES, FEATURES))
-    y = rng.integers(CLASSES, size=num)
-    x = (centres[y] + rng.standard_normal((num, FEATURES))).astype(np.float32)
-    return Split(x[: num // 2], y[: num // 2], x[num // 2 :], y[num // 2 :])
+def some_split(num=800):
+    return easy_split(num, FEATURES, CLASSES, distance=1.5)
 
 
 def test_layers_are_replaced_from_the_first():
-    split, sizes = easy_split(), (FEATURES, 16, CLASSES)
+    split, sizes = some_split(), (FEATURES, 16, CLASSES)
     teacher = train_teacher(sizes, split, 20, 0.01, 0)
     assert accuracy(teacher, split) > 0.9
     fitted = replaced(teacher, (2, 4), 2, 0)
@@ -42,14 +36,12 @@ def test_layers_are_replaced_from_the_first():
 
 
 def options(folder, *arguments):
-    parser = argparse.ArgumentParser()
-    distillation.add_arguments(parser)
     networks = ["--networks", f"{FEATURES}-8-{CLASSES}", "--teacher-epochs", "5"]
-    return parser.parse_args(["--output", str(folder), *networks, *arguments])
+    return parsed(distillation, "--output", str(folder), *networks, *arguments)
 
 
 def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
-    monkeypatch.setattr(distillation, "load_split", lambda name, data: easy_split())
+    monkeypatch.setattr(distillation, "load_split", lambda name, data: some_split())
     monkeypatch.setattr(distillation, "DIMS", ((1, 3), (2, 2)))
     distillation.run(options(tmp_path, "--seeds", "1", "--epochs", "3"))
     results = tmp_path / "distillation.csv"
@@ -74,7 +66,7 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
 
 
 def test_bad_options_name_themselves(tmp_path, monkeypatch):
-    monkeypatch.setattr(distillation, "load_split", lambda name, data: easy_split())
+    monkeypatch.setattr(distillation, "load_split", lambda name, data: some_split())
     for arguments, message in (
         (["--networks", "many"], "--networks: got 'many'"),
         (["--networks", "784-10"], "--networks: got 784-10"),

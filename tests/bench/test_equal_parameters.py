@@ -1,6 +1,5 @@
 """Networks at equal numbers of parameters: the counts are true, every family learns, and a run goes on."""
 
-import argparse
 import csv
 
 import numpy as np
@@ -9,8 +8,8 @@ import torch
 
 from bench import equal_parameters
 from bench.compressed import FAMILIES, particles
-from bench.equal_parameters_data import Split
 from bench.equal_parameters_training import Setting, search, train
+from support.benches import easy_split, parsed
 
 FEATURES, CLASSES, BUDGET = 30, 4, 700
 
@@ -20,13 +19,8 @@ def features_on_a_grid(monkeypatch):
     monkeypatch.setitem(particles.GRIDS, FEATURES, (5, 6))
 
 
-def easy_split(num=400):
-    """Four clouds that a linear classifier tells apart."""
-    rng = np.random.default_rng(0)
-    centres = 2 * rng.standard_normal((CLASSES, FEATURES))
-    y = rng.integers(CLASSES, size=num)
-    x = (centres[y] + rng.standard_normal((num, FEATURES))).astype(np.float32)
-    return Split(x[: num // 2], y[: num // 2], x[num // 2 :], y[num // 2 :])
+def some_split(num=400):
+    return easy_split(num, FEATURES, CLASSES)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -50,7 +44,7 @@ def test_counts_are_those_of_the_module(name, sizes):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_learns(name):
-    split = easy_split()
+    split = some_split()
     shape = FAMILIES[name].shapes(FEATURES, CLASSES, BUDGET)[0]
     outcome = train(FAMILIES[name], Setting(shape, 0.05, 1.0), BUDGET, split, epochs=40, seed=0)
     assert outcome.accuracy > 0.8
@@ -58,7 +52,7 @@ def test_every_family_learns(name):
 
 
 def test_a_search_sees_no_test_examples():
-    split = easy_split()
+    split = some_split()
     spoilt = split._replace(x_test=np.full_like(split.x_test, np.nan))
     family = FAMILIES["dense"]
     assert search(family, BUDGET, split, 3, 2, 0) == search(family, BUDGET, spoilt, 3, 2, 0)
@@ -69,19 +63,17 @@ def test_features_without_places_have_no_network_of_known_places():
 
 
 def test_a_budget_below_one_network_is_said():
-    assert search(FAMILIES["particles n=3 d=3"], 100, easy_split(), 3, 1, 0) is None
+    assert search(FAMILIES["particles n=3 d=3"], 100, some_split(), 3, 1, 0) is None
 
 
 def options(folder, *arguments):
-    parser = argparse.ArgumentParser()
-    equal_parameters.add_arguments(parser)
-    return parser.parse_args(["--output", str(folder), *arguments])
+    return parsed(equal_parameters, "--output", str(folder), *arguments)
 
 
 def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
     monkeypatch.setitem(equal_parameters.EPOCHS, "segments", 3)
-    monkeypatch.setattr(equal_parameters, "load_split", lambda name, mnist: easy_split())
+    monkeypatch.setattr(equal_parameters, "load_split", lambda name, mnist: some_split())
     chosen = ["--sets", "segments", "--budgets", "100,700", "--trials", "2", "--families"]
     equal_parameters.run(options(tmp_path, *chosen, "dense,particles n=3 d=3", "--seeds", "1"))
     assert "particles n=3 d=3: no network fits" in capsys.readouterr().out
@@ -111,6 +103,6 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
     ],
 )
 def test_bad_options_name_themselves(tmp_path, monkeypatch, arguments, message):
-    monkeypatch.setattr(equal_parameters, "load_split", lambda name, mnist: easy_split())
+    monkeypatch.setattr(equal_parameters, "load_split", lambda name, mnist: some_split())
     with pytest.raises(ValueError, match=message):
         equal_parameters.run(options(tmp_path, *arguments))

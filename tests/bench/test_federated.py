@@ -1,6 +1,5 @@
 """Federated averaging: who has which examples, what travels, and a run that goes on."""
 
-import argparse
 import csv
 
 import numpy as np
@@ -9,17 +8,12 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from bench import federated  # noqa: E402
-from bench.equal_parameters_data import Split  # noqa: E402
 from bench.federated_training import NETWORKS, deal_out, train  # noqa: E402
+from support.benches import easy_split, parsed  # noqa: E402
 
 
-def easy_split(num=400):
-    """Ten clouds of 30 features."""
-    rng = np.random.default_rng(0)
-    centres = 2 * rng.standard_normal((10, 30))
-    y = rng.integers(10, size=num)
-    x = (centres[y] + rng.standard_normal((num, 30))).astype(np.float32)
-    return Split(x[: num // 2], y[: num // 2], x[num // 2 :], y[num // 2 :])
+def some_split(num=400):
+    return easy_split(num, 30, 10)
 
 
 @pytest.mark.parametrize("deal", federated.DEALS)
@@ -33,27 +27,24 @@ def test_every_example_has_one_client(deal):
 
 @pytest.mark.parametrize("name", ["particles", "particles, positions stay", "dense"])
 def test_averages_learn(name):
-    outcome = train(NETWORKS[name], easy_split(), "alike", 4, 0.02, 10, seed=0)
+    outcome = train(NETWORKS[name], some_split(), "alike", 4, 0.02, 10, seed=0)
     assert outcome.accuracies[-1] > 0.8
     assert len(outcome.accuracies) == 10
     stay = name.endswith("stay")
     assert outcome.travelling < outcome.parameters if stay else outcome.travelling == outcome.parameters
 
 
-def test_one_client_alone_is_its_own_average():
-    """With one client the average is what it sent: training goes on as if there were no server."""
-    split = easy_split()
+def test_clients_that_learn_nothing_leave_the_network_as_it_was():
+    split = some_split()
     whole = train(NETWORKS["dense"], split, "alike", 1, 0.0, 1, seed=0)
     assert train(NETWORKS["dense"], split, "alike", 5, 0.0, 3, seed=0).accuracies == whole.accuracies * 3
 
 
 def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
-    monkeypatch.setattr(federated, "load_split", lambda name, source: easy_split(2000))
+    monkeypatch.setattr(federated, "load_split", lambda name, source: some_split(2000))
     monkeypatch.setattr("bench.federated_training.NETWORKS", {"particles": NETWORKS["particles"]})
-    parser = argparse.ArgumentParser()
-    federated.add_arguments(parser)
     for seeds in ("1", "2"):
-        federated.run(parser.parse_args(["--output", str(tmp_path), "--seeds", seeds, "--rounds", "2"]))
+        federated.run(parsed(federated, "--output", str(tmp_path), "--seeds", seeds, "--rounds", "2"))
     with (tmp_path / "federated.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert [line["seed"] for line in lines] == ["0"] * 4 + ["1"] * 4
@@ -62,7 +53,5 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
 
 
 def test_bad_options_are_named(tmp_path):
-    parser = argparse.ArgumentParser()
-    federated.add_arguments(parser)
     with pytest.raises(ValueError, match="--rounds: got 0"):
-        federated.run(parser.parse_args(["--output", str(tmp_path), "--rounds", "0"]))
+        federated.run(parsed(federated, "--output", str(tmp_path), "--rounds", "0"))

@@ -1,17 +1,14 @@
 """The table of starts."""
 
-import argparse
-
 import pytest
 
 from bench import initialisation
+from support.benches import parsed
 from support.idx_files import write_mnist_like
 
 
 def options(folder, *arguments):
-    parser = argparse.ArgumentParser()
-    initialisation.add_arguments(parser)
-    return parser.parse_args(["--data", str(folder), "--epochs", "1", *arguments])
+    return parsed(initialisation, "--data", str(folder), "--epochs", "1", *arguments)
 
 
 def test_every_start_and_rate_is_a_row(tmp_path, capsys):

@@ -1,6 +1,5 @@
 """The memory of networks measured beside the formula: in fresh processes, as a table and as a picture."""
 
-import argparse
 import csv
 
 import pytest
@@ -9,14 +8,13 @@ from bench import footprint, harness, memory
 from bench.footprint import NOT_RUN, PHASES, Case, formula_bytes
 from bench.harness import MB
 from pn_gpu.footprint import dense_footprint, particle_footprint
+from support.benches import parsed
 
 SMALL = 0.08  # MB of arrays that are not in the formula: those of the loss, of the drawing of batches
 
 
 def options(*arguments):
-    parser = argparse.ArgumentParser()
-    memory.add_arguments(parser)
-    return parser.parse_args(["--widths", *arguments])
+    return parsed(memory, "--widths", *arguments)
 
 
 @pytest.mark.parametrize("case", [Case("dense", 0, 500, 16, "stored W"), Case("particle", 2, 700, 16, "direct")])

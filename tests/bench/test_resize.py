@@ -1,6 +1,5 @@
 """Networks made smaller and larger: the rules keep what they say, and a run goes on."""
 
-import argparse
 import csv
 from types import SimpleNamespace
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 
 from bench import resize
+from support.benches import parsed
 
 
 def easy_data():
@@ -49,10 +49,8 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
     monkeypatch.setattr(resize, "load", lambda source: easy_data())
     monkeypatch.setattr(resize, "HIDDEN", 16)
     monkeypatch.setattr(resize, "NARROW", 4)
-    parser = argparse.ArgumentParser()
-    resize.add_arguments(parser)
     for seeds in ("1", "2"):
-        resize.run(parser.parse_args(["--output", str(tmp_path), "--seeds", seeds, "--epochs", "2"]))
+        resize.run(parsed(resize, "--output", str(tmp_path), "--seeds", seeds, "--epochs", "2"))
     with (tmp_path / "resize.csv").open() as file:
         lines = list(csv.DictReader(file))
     per_seed = 3 * (1 + 3 * 3) + 5
@@ -63,9 +61,7 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):
 
 
 def test_bad_options_are_named(tmp_path):
-    parser = argparse.ArgumentParser()
-    resize.add_arguments(parser)
     with pytest.raises(ValueError, match="--seeds: got 0"):
-        resize.run(parser.parse_args(["--output", str(tmp_path), "--seeds", "0"]))
+        resize.run(parsed(resize, "--output", str(tmp_path), "--seeds", "0"))
     with pytest.raises(FileNotFoundError, match="--output"):
-        resize.run(parser.parse_args(["--output", str(tmp_path / "none")]))
+        resize.run(parsed(resize, "--output", str(tmp_path / "none")))

@@ -1,6 +1,5 @@
 """Sensors that are dropped, moved and resampled: what they read is true, and a run goes on where it was."""
 
-import argparse
 import csv
 
 import numpy as np
@@ -10,6 +9,7 @@ from bench import sensors, sensors_fields, sensors_networks
 from bench.equal_parameters_data import Split
 from bench.sensors_fields import changes, home, places_of, readings
 from bench.sensors_networks import Setting
+from support.benches import parsed
 
 COUNT = 12
 
@@ -59,9 +59,7 @@ def test_changes_follow_from_the_seed():
 
 
 def options(folder, *arguments):
-    parser = argparse.ArgumentParser()
-    sensors.add_arguments(parser)
-    return parser.parse_args(["--output", str(folder), *arguments])
+    return parsed(sensors, "--output", str(folder), *arguments)
 
 
 def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch):

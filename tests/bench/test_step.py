@@ -1,7 +1,5 @@
 """The training step's rivals: right gradients, and a word about those that cannot run."""
 
-import argparse
-
 import numpy as np
 import pytest
 
@@ -10,15 +8,14 @@ from bench.__main__ import main as bench_main
 from bench.layers import random_layer
 from bench.rivals import GRADIENTS, Rival, stored_weight_gradients
 from support import oracle
+from support.benches import parsed
 
 LAYER = random_layer(16, 40, 23, 3)
 WANTED = oracle.backward(oracle.Case(*LAYER))
 
 
 def options(*arguments):
-    parser = argparse.ArgumentParser()
-    step.add_arguments(parser)
-    return parser.parse_args(["--nodes", "30", "--batch", "5", "--seconds", "0", "--rounds", "1", *arguments])
+    return parsed(step, "--nodes", "30", "--batch", "5", "--seconds", "0", "--rounds", "1", *arguments)
 
 
 def largest_error(gradients):

@@ -1,6 +1,5 @@
 """The runner of Table 1: resumes, refuses bad input, and sums up what it finds."""
 
-import argparse
 import csv
 import dataclasses
 from pathlib import Path
@@ -11,13 +10,12 @@ from bench import table1
 from bench.__main__ import main as bench_main
 from bench.table1_report import HEADER, PAPER, summarise, write_report
 from bench.table1_results import COLUMNS, Result, append_result, read_results
+from support.benches import parsed
 from support.idx_files import write_mnist_like
 
 
 def options(folder, *arguments):
-    parser = argparse.ArgumentParser()
-    table1.add_arguments(parser)
-    return parser.parse_args(["--data", str(folder / "images"), "--output", str(folder), "--epochs", "1", *arguments])
+    return parsed(table1, "--data", str(folder / "images"), "--output", str(folder), "--epochs", "1", *arguments)
 
 
 @pytest.fixture

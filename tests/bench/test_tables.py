@@ -1,6 +1,5 @@
 """Small tables beside scikit-learn: everybody sees the same rows, and the report adds up."""
 
-import argparse
 import csv
 
 import numpy as np
@@ -13,11 +12,10 @@ from bench import tables
 from bench.tables_data import TABLES, write_table
 from bench.tables_providers import COMMAND, ESTIMATOR, PROVIDERS, RIVAL, Score
 from bench.tables_report import write_report
+from support.benches import parsed
 
 
 def test_a_run_writes_both_files(tmp_path, capsys, monkeypatch):
-    parser = argparse.ArgumentParser()
-    tables.add_arguments(parser)
     seen = []
 
     def provider(name):
@@ -32,7 +30,7 @@ def test_a_run_writes_both_files(tmp_path, capsys, monkeypatch):
     for name in PROVIDERS:
         monkeypatch.setitem(PROVIDERS, name, provider(name))
     output = tmp_path / "t.csv"
-    tables.run(parser.parse_args(["--data", "wine", "--seeds", "2", "--output", str(output)]))
+    tables.run(parsed(tables, "--data", "wine", "--seeds", "2", "--output", str(output)))
     assert seen == [(name, seed, 142, 36) for seed in (0, 1) for name in PROVIDERS]
     with output.open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -1,7 +1,5 @@
 """train_wide: two networks by turns, a line for every epoch of each, and it goes on where it was cut off."""
 
-import argparse
-
 import numpy as np
 import pytest
 
@@ -9,6 +7,7 @@ pytest.importorskip("torch")
 from bench import train_wide, train_wide_report
 from bench.train_wide_dense import DenseTraining, best_rate
 from bench.train_wide_turns import Turns
+from support.benches import parsed
 from support.idx_files import write_mnist_like
 
 
@@ -19,10 +18,8 @@ def folder(tmp_path):
 
 
 def options(folder, *arguments):
-    parser = argparse.ArgumentParser()
-    train_wide.add_arguments(parser)
     small = ["--widths", "12", "--epochs", "2", "--block", "2", "--race-steps", "5", "--dense-rates", "0.001", "0.01"]
-    return parser.parse_args(["--data", str(folder / "images"), "--output", str(folder), *small, *arguments])
+    return parsed(train_wide, "--data", str(folder / "images"), "--output", str(folder), *small, *arguments)
 
 
 @pytest.mark.slow

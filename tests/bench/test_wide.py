@@ -1,6 +1,5 @@
 """Wide layers beside dense ones: the rival computes the same, and what is left out is said."""
 
-import argparse
 import csv
 import math
 from functools import partial
@@ -13,14 +12,13 @@ from bench import harness, rivals, wide
 from bench.layers import random_layer, training_step
 from bench.rivals import GRADIENTS, autograd_step
 from bench.wide_rival import linear
+from support.benches import parsed
 
 SIZE = 256  # wide enough for an expansion in two dimensions with a spread of 0.5
 
 
 def options(*arguments):
-    parser = argparse.ArgumentParser()
-    wide.add_arguments(parser)
-    return parser.parse_args(["--sizes", str(SIZE), "--rounds", "3", *arguments])
+    return parsed(wide, "--sizes", str(SIZE), "--rounds", "3", *arguments)
 
 
 @pytest.fixture(autouse=True)

@@ -8,62 +8,19 @@ import sys
 import numpy as np
 import pytest
 import torch
-from torch.autograd import forward_ad, gradcheck, gradgradcheck
-from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
+from torch.autograd import gradcheck, gradgradcheck
+from torch.func import grad, jvp
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import pn_gpu as pn
 from pn_gpu.kernels import potentials
-from pn_gpu.kernels.mehler.packing import pack
-from pn_gpu.kernels.room import Direct, Mehler, Particles
-from pn_gpu.kernels.torch import autograd, composition, library, second_order
-from pn_gpu.nn import ParticleLinear
-from support.mehler import approximation
+from pn_gpu.kernels.torch import composition, second_order
+from support.derivatives import ALL, HOW, SMOOTH, assert_close, by, directions, leaves, loss, plain, stored
 
 # jacfwd's own, and inductor's.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
-ALL = tuple(range(6))
-SMOOTH = ["gaussian", "lorentzian", "inverse_multiquadric", "wendland_c2"]
-HOW = {
-    "direct": Direct(potentials.get("gaussian")),
-    "mehler": Mehler(approximation(2, 12)),
-    "mehler with left-out particles": Mehler(approximation(2, 12, left_out_in=[1, 5], left_out_out=[0, 6])),
-}
-
-
-def leaves(b=3, n_in=8, n_out=7, dim=2, dipole_dim=2, dtype=torch.float64, seed=0):
-    """x, r_in, v_in, r_out, v_out and bias, with gradients."""
-    generator = torch.Generator().manual_seed(seed)
-    shapes = [(b, n_in), (n_in, dim), (n_in, dipole_dim), (n_out, dim), (n_out, dipole_dim), (n_out,)]
-    return [(0.5 * torch.randn(shape, generator=generator, dtype=dtype)).requires_grad_() for shape in shapes]
-
-
-def plain(*arguments):
-    """x, the tensors of `leaves` and directions alike, without gradients."""
-    return tuple(t.detach() for t in leaves(*arguments))
-
-
-def directions(**options):
-    return tuple(t.detach() for t in leaves(seed=1, **options))
-
-
-def stored(x, r_in, v_in, r_out, v_out, bias):
-    """The layer with its weights stored, whose derivatives are torch's own."""
-    return x @ ((v_in @ v_out.T) * torch.exp(-(r_in[:, None] - r_out).square().sum(-1))) + bias
-
-
-def loss(linear):
-    return lambda *arguments: linear(*arguments).sin().sum()
-
-
-def by(how):
-    return lambda x, *rest: autograd.particle_linear(x, Particles(*rest[:4]), rest[4], how)
-
-
-def assert_close(got, want):
-    torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-12)
 
 
 @pytest.fixture
@@ -142,118 +99,6 @@ def test_third_order_of_mehler():
     above, below = (second(*(p + sign * step * d for p, d in zip(point, u, strict=True))) for sign in (1, -1))
     for g, a, b in zip(got, above, below, strict=True):
         torch.testing.assert_close(g, (a - b) / (2 * step), rtol=1e-7, atol=1e-8)
-
-
-@pytest.mark.parametrize("outer", [jacfwd, jacrev])
-@pytest.mark.parametrize("inner", [jacfwd, jacrev])
-def test_nested_transforms(outer, inner):
-    """Forward mode within forward mode too, where torch would lose the outer tangent."""
-    got, want = (outer(inner(loss(linear), (0, 1)), (1, 2))(*plain()) for linear in (pn.particle_linear, stored))
-    assert_close(got, want)
-
-
-def test_dual_tensors():
-    for missing in (None, 1, 5):
-        tangents = []
-        for linear in (pn.particle_linear, stored):
-            with forward_ad.dual_level():
-                pairs = zip(plain(), directions(), strict=True)
-                duals = [p if k == missing else forward_ad.make_dual(p, u) for k, (p, u) in enumerate(pairs)]
-                tangents.append(forward_ad.unpack_dual(linear(*duals)).tangent)
-        assert_close(*tangents)
-
-
-def test_hessian_vector_product_of_a_module():
-    layer = ParticleLinear(8, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    x, (parameters, u) = plain()[0], ({n: p.detach() for n, p in layer.named_parameters()} for _ in range(2))
-
-    def of_module(parameters):
-        return functional_call(layer, parameters, (x,)).sin().sum()
-
-    def of_weights(p):
-        names = "in_particles.positions", "in_particles.dipoles", "out_particles.positions", "out_particles.dipoles"
-        return loss(stored)(x, *(p[name] for name in names), p["bias"])
-
-    got, want = (jvp(grad(of), (parameters,), (u,))[1] for of in (of_module, of_weights))
-    assert_close(got, want)
-
-
-def test_hessian_of_several_leading_dimensions():
-    point = (plain()[0].reshape(3, 1, 8), *plain()[1:])
-    assert_close(*(hessian(loss(linear), (0, 3))(*point) for linear in (pn.particle_linear, stored)))
-
-
-def test_vmap_of_hessians():
-    """Over inputs, and over node sets."""
-    x, r_in, *rest = plain()
-    stacked = torch.stack([r_in, directions()[1]])
-    results = []
-    for linear in (pn.particle_linear, stored):
-        over_rows = vmap(lambda row: hessian(lambda r: loss(linear)(row, r, *rest))(r_in))(x)  # noqa: B023
-        over_sets = vmap(lambda r: hessian(lambda v: loss(linear)(x, r, v, *rest[1:]))(rest[0]))(stacked)  # noqa: B023
-        results.append((over_rows, over_sets))
-    assert_close(*results)
-
-
-def test_batched_gradients():
-    """`is_grads_batched`, of the gradient and of its gradient."""
-    results = []
-    for linear in (pn.particle_linear, stored):
-        arguments = leaves()
-        z = linear(*arguments)
-        rows = torch.eye(z.numel(), dtype=z.dtype).reshape(-1, *z.shape)
-        first = torch.autograd.grad(z, arguments, rows, is_grads_batched=True, retain_graph=True)
-        (of_r,) = torch.autograd.grad(z.sin().sum(), arguments[1], create_graph=True)
-        rows = torch.eye(of_r.numel(), dtype=z.dtype).reshape(-1, *of_r.shape)
-        second = torch.autograd.grad(of_r, arguments[:5], rows, is_grads_batched=True)
-        results.append((first, second))
-    assert_close(*results)
-
-
-def forward_over_reverse(function):
-    u = directions()
-    return lambda *point: jvp(grad(function, ALL), point, u)
-
-
-TRANSFORMS = {
-    "grad": lambda f: grad(f, ALL),
-    "grad of grad": lambda f: grad(lambda *t: grad(f, 1)(*t).sin().sum(), ALL),
-    "forward over reverse": forward_over_reverse,
-    "hessian": lambda f: hessian(f, 1),
-    "gradients per sample": lambda f: vmap(grad(f, 1), (0, None, None, None, None, None)),
-}
-
-
-@pytest.fixture
-def no_graphs():
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
-
-
-@pytest.mark.parametrize("transform", TRANSFORMS)
-def test_compiled_transforms(transform, no_graphs):
-    """A transform inside one graph."""
-    transform, function = TRANSFORMS[transform], loss(pn.particle_linear)
-    compiled = torch.compile(transform(function), fullgraph=True, backend="aot_eager")
-    assert_close(compiled(*plain()), transform(function)(*plain()))
-
-
-@pytest.mark.parametrize("transform", list(TRANSFORMS)[1:3])
-def test_compiled_transforms_of_the_mehler_operator(transform, no_graphs):
-    how = HOW["mehler with left-out particles"]
-    transform, packed = TRANSFORMS[transform], torch.from_numpy(pack(how.approximation))
-    operator = loss(lambda *arguments: library.FORWARD["mehler_linear"](*arguments, packed))
-    compiled = torch.compile(transform(operator), fullgraph=True, backend="aot_eager")
-    assert_close(compiled(*plain()), transform(loss(by(how)))(*plain()))
-
-
-def test_third_derivatives_are_not_compiled(no_graphs):
-    x, r_in, *rest = plain()
-    function = loss(pn.particle_linear)
-    third = grad(lambda r: grad(lambda r: grad(lambda r: function(x, r, *rest))(r).sum())(r).sum())
-    with pytest.raises(Exception, match="third derivatives are not implemented"):
-        torch.compile(third, backend="aot_eager")(r_in)
 
 
 def test_meta_tensors():
