@@ -18,12 +18,16 @@ _own = threading.local()
 
 def scratch(purpose: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """An array of any content, this thread's own until it asks for the same purpose again."""
+    last: Array | None = getattr(_own, purpose, None)
+    if last is not None and last.shape == shape and last.dtype == dtype:
+        return last
     size = math.prod(shape) * dtype.itemsize
-    kept = getattr(_own, purpose, None)
-    if kept is None or kept.nbytes < size:
-        kept = None
+    memory = None if last is None else last.base
+    if memory is None or memory.nbytes < size:
+        memory = last = None
         setattr(_own, purpose, None)  # the old memory goes before the new comes
-        kept = np.empty(size, np.uint8)
-        if size <= MOST_KEPT_BYTES:
-            setattr(_own, purpose, kept)
-    return kept[:size].view(dtype).reshape(shape)
+        memory = np.empty(size, np.uint8)
+    array = memory[:size].view(dtype).reshape(shape)
+    if memory.nbytes <= MOST_KEPT_BYTES:
+        setattr(_own, purpose, array)
+    return array

@@ -117,6 +117,10 @@ def parallel_map(
     The tasks run with NumPy's floating-point warnings off: where a weight underflows that is no news, and NaN and inf
     in the input show in the result.
     """
+    leave_blas = work < BLAS_SERIAL_WORK or (spare_blas and len(tasks) < 2)
+    if leave_blas and len(tasks) < 2:
+        with np.errstate(all="ignore"):
+            return [function(task) for task in tasks]
     results: dict[int, Result] = {}
     pending = deque(enumerate(tasks))
 
@@ -129,7 +133,6 @@ def parallel_map(
                     return
                 results[position] = function(task)
 
-    leave_blas = work < BLAS_SERIAL_WORK or (spare_blas and len(tasks) < 2)
     with nullcontext() if leave_blas else one_blas_thread():
         helpers = _start(work_off, min(num_threads(), len(tasks)) - 1)
         try:

@@ -16,6 +16,7 @@ from pn_gpu.kernels.numpy.tiles import BACKWARD_TILE, BATCH_TILE, layer_work, st
 from pn_gpu.kernels.room import Array, Direct, OperatorGradient, Particles
 
 
+@np.errstate(all="ignore")
 def backward(
     dz: Array,
     x: Array,
@@ -26,10 +27,9 @@ def backward(
     residuals: NodePairs | None = None,
 ) -> OperatorGradient:
     """Gradients for dz [B, M] and x [B, N], with the particles of `forward`, and its residuals where it kept them."""
-    with np.errstate(all="ignore"):
-        pairs = NodePairs(particles, how.potential) if residuals is None else residuals
-        total = make_reduction(pairs) if need_particles else None
-        dbias = dz.sum(axis=0)
+    pairs = NodePairs(particles, how.potential) if residuals is None else residuals
+    total = make_reduction(pairs) if need_particles else None
+    dbias = dz.sum(axis=0)
     dx = recycled(x.shape, x.dtype) if need_dx else None
     if need_dx or need_particles:
         work = layer_work(len(x), x.shape[1], dz.shape[1])
@@ -47,8 +47,7 @@ def backward(
             parallel_map(pass_over_group, list(zip_longest(groups, reductions)), work)
         while total is not None and reductions:
             total.merge(reductions.pop(0))  # which goes at once: it is as wide as the layer
-    with np.errstate(all="ignore"):
-        dr_in, dv_in, dr_out, dv_out = (None, None, None, None) if total is None else total.gradients()
+    dr_in, dv_in, dr_out, dv_out = (None, None, None, None) if total is None else total.gradients()
     return OperatorGradient(dx, dr_in, dv_in, dr_out, dv_out, dbias)
 
 

@@ -13,13 +13,13 @@ from pn_gpu.kernels.numpy.tiles import BATCH_TILE, FORWARD_TILE, layer_work
 from pn_gpu.kernels.room import Array, Direct, Particles
 
 
+@np.errstate(all="ignore")
 def forward(
     x: Array, particles: Particles, bias: Array | None, how: Direct, keep: bool = False
 ) -> tuple[Array, NodePairs | None]:
     """z [B, M] for x [B, N] and bias [M] or None, and with ``keep`` the tables that `backward` need not make again."""
     x = np.ascontiguousarray(x)  # BLAS takes no strides of 0 or below
-    with np.errstate(all="ignore"):
-        pairs = NodePairs(particles, how.potential)
+    pairs = NodePairs(particles, how.potential)
     num_out = len(particles.r_out)
     z = recycled((len(x), num_out), x.dtype)
 

@@ -64,14 +64,17 @@ def _one_backward(
 
 def dtype_under_autocast(x: Tensor) -> torch.dtype:
     """The dtype in which x is computed with: its own, or that of autocast where it is on."""
+    if not torch._C._is_any_autocast_enabled() or x.dtype == torch.float64 or x.is_meta:
+        return x.dtype
     device = x.device.type
-    if device == "meta" or not torch.is_autocast_enabled(device) or x.dtype == torch.float64:
+    if not torch.is_autocast_enabled(device):
         return x.dtype
     return torch.get_autocast_dtype(device)
 
 
 def _autocast(x: Tensor) -> Tensor:
-    return x.to(dtype_under_autocast(x))
+    dtype = dtype_under_autocast(x)
+    return x if x.dtype == dtype else x.to(dtype)
 
 
 @contextmanager

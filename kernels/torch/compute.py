@@ -192,8 +192,6 @@ class _Capsule:
 
 def view(tensor: Tensor) -> np.ndarray[Any, Any]:
     """The tensor's own memory as an array that is not to be written to; 16-bit floats come as float32."""
-    if tensor.requires_grad:
-        tensor = tensor.detach()
     return np.from_dlpack(_Capsule(_computable(tensor.resolve_neg())))
 
 

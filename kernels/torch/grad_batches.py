@@ -22,9 +22,10 @@ def sees_batches(backward: Backward) -> Backward:
 
     @wraps(backward)
     def of_any(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
-        if not any(c is not None and _is_batched(c) for c in cotangents):
-            return backward(ctx, *cotangents)
-        return _over_batches(backward, ctx, cotangents)
+        for c in cotangents:
+            if c is not None and _is_batched(c):
+                return _over_batches(backward, ctx, cotangents)
+        return backward(ctx, *cotangents)
 
     return of_any
 
