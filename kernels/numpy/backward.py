@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import zip_longest
-
 import numpy as np
 
 from pn_gpu.kernels.host.recycle import recycled
@@ -29,13 +27,13 @@ def backward(
     """Gradients for dz [B, M] and x [B, N], with the particles of `forward`, and its residuals where it kept them."""
     pairs = NodePairs(particles, how.potential) if residuals is None else residuals
     total = make_reduction(pairs) if need_particles else None
-    dbias = dz.sum(axis=0)
+    dbias = np.add.reduce(dz, axis=0)
     dx = recycled(x.shape, x.dtype) if need_dx else None
     if need_dx or need_particles:
         work = layer_work(len(x), x.shape[1], dz.shape[1])
         groups = share_out(x.shape[1], BACKWARD_TILE[0], work)
         # Every group sums over its own rows, so the result does not depend on which thread comes first.
-        reductions = [] if total is None else [total.new_group() for _ in groups]
+        reductions = [None] * len(groups) if total is None else [total, *(total.new_group() for _ in groups[1:])]
         for batch in tile_slices(len(x), BATCH_TILE):
             x_batch, dx_batch = x[batch], None if dx is None else dx[batch]
             # Contiguous: the rows of a wide matrix lie on a memory page each, and every tile of x meets them again.
@@ -44,9 +42,9 @@ def backward(
             def pass_over_group(task: tuple[list[slice], Reduction | None]) -> None:
                 _pass_over_tiles(task[0], x_batch, dz_tiles, pairs, dx_batch, task[1])  # noqa: B023 - used at once
 
-            parallel_map(pass_over_group, list(zip_longest(groups, reductions)), work)
-        while total is not None and reductions:
-            total.merge(reductions.pop(0))  # which goes at once: it is as wide as the layer
+            parallel_map(pass_over_group, list(zip(groups, reductions, strict=False)), work)
+        while total is not None and len(reductions) > 1:
+            total.merge(reductions.pop(1))  # which goes at once: it is as wide as the layer
     dr_in, dv_in, dr_out, dv_out = (None, None, None, None) if total is None else total.gradients()
     return OperatorGradient(dx, dr_in, dv_in, dr_out, dv_out, dbias)
 
@@ -65,12 +63,17 @@ def _pass_over_tiles(
         x_tile = scratch("inputs", (len(x), height), x.dtype)  # [B, BI]
         x_tile[:] = x[:, rows]
         # [BI, B]: BLAS makes it faster than its transpose.
-        dx_tile, partial = (scratch(name, (height, len(x)), x.dtype) for name in ("total", "partial"))
+        dx_tile = scratch("total", (height, len(x)), x.dtype)
         if not dz_tiles:
             dx_tile[:] = 0
         for columns, dz_tile in dz_tiles:
             width = columns.stop - columns.start
-            k, g, spare = (scratch(name, (height, width), x.dtype) for name in ("values", "products", "spare"))
+            shape = height, width
+            k, g, spare = (
+                scratch("values", shape, x.dtype),
+                scratch("products", shape, x.dtype),
+                scratch("spare", shape, x.dtype),
+            )
             strips = strip_slices(height, width, x.dtype)
             for strip in strips:
                 strip_rows = slice(rows.start + strip.start, rows.start + strip.stop)
@@ -79,9 +82,10 @@ def _pass_over_tiles(
                     pairs.dipole_products(strip_rows, columns, g[strip])
                     g[strip] *= k[strip]
             if dx is not None:
-                np.matmul(g, dz_tile.T, out=partial if columns.start else dx_tile)
                 if columns.start:
-                    dx_tile += partial
+                    dx_tile += np.matmul(g, dz_tile.T, out=scratch("partial", dx_tile.shape, x.dtype))
+                else:
+                    np.matmul(g, dz_tile.T, out=dx_tile)
             if reduction is None:
                 continue
             _outer_products(x_tile, dz_tile, g)

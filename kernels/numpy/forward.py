@@ -38,14 +38,16 @@ def forward(
 def _multiply(x: Array, pairs: NodePairs, columns: slice, z: Array) -> None:
     """Write x [B, N] times the given columns of W to ``z`` [B, BJ]."""
     width = columns.stop - columns.start
-    total, partial = (scratch(name, (len(x), width), x.dtype) for name in ("total", "partial"))
+    total = scratch("total", (len(x), width), x.dtype)
     row_tiles = tile_slices(x.shape[1], FORWARD_TILE[0])
     if not row_tiles:
         total[:] = 0
     for rows in row_tiles:
-        w, q = (scratch(name, (rows.stop - rows.start, width), x.dtype) for name in ("weights", "products"))
+        shape = rows.stop - rows.start, width
+        w, q = scratch("weights", shape, x.dtype), scratch("products", shape, x.dtype)
         pairs.weights(rows, columns, w, q)
-        np.matmul(x[:, rows], w, out=partial if rows.start else total)
         if rows.start:
-            total += partial
+            total += np.matmul(x[:, rows], w, out=scratch("partial", total.shape, x.dtype))
+        else:
+            np.matmul(x[:, rows], w, out=total)
     z[:] = total

@@ -77,7 +77,7 @@ class MomentReduction:
         table_out = _moment_table(pairs.v_out, pairs.r_out)
         self._table_out = np.ascontiguousarray(table_out.T)  # [M, (n + 1) d]
         self._moments_in = np.zeros(self._table_in.shape[::-1], self._table_in.dtype)  # [N, (n + 1) d]
-        self._moments_out = np.zeros_like(table_out)  # [(n + 1) d, M]
+        self._moments_out = np.zeros(table_out.shape, table_out.dtype)  # [(n + 1) d, M]
         self._dipoles = None if pairs.is_gaussian else _DipoleSums(pairs)
 
     def new_group(self) -> MomentReduction:
@@ -124,7 +124,7 @@ def _moment_table(v: Array, r: Array) -> Array:
 def _position_gradient(moments: Array, v: Array, r: Array, factor: int) -> Array:
     """factor sum_a v_ia (r_i sum_j H v_ja - sum_j H v_ja r_j): [N, n], from moments [(n + 1) d, N]."""
     parts = moments.reshape(r.shape[1] + 1, v.shape[1], len(v))
-    weighted = (parts * v.T).sum(axis=1)  # [n + 1, N]
+    weighted = np.add.reduce(parts * v.T, axis=1)  # [n + 1, N]
     gradient = r.T * weighted[0]
     gradient -= weighted[1:]
     gradient *= factor
