@@ -67,14 +67,9 @@ def _pass_over_tiles(
         if not dz_tiles:
             dx_tile[:] = 0
         for columns, dz_tile in dz_tiles:
-            width = columns.stop - columns.start
-            shape = height, width
-            k, g, spare = (
-                scratch("values", shape, x.dtype),
-                scratch("products", shape, x.dtype),
-                scratch("spare", shape, x.dtype),
-            )
-            strips = strip_slices(height, width, x.dtype)
+            shape = height, columns.stop - columns.start
+            k, g, spare = (scratch(name, shape, x.dtype) for name in ("values", "products", "spare"))
+            strips = strip_slices(*shape, x.dtype)
             for strip in strips:
                 strip_rows = slice(rows.start + strip.start, rows.start + strip.stop)
                 pairs.values(strip_rows, columns, k[strip], g[strip])

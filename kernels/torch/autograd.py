@@ -139,19 +139,17 @@ def _gradients(
     """Gradients of x, of the four arrays of particles and of the bias; None where none is needed."""
     need_dx, *need_each, need_dbias = needs
     wanted = (need_dx, any(need_each), need_dbias)
-    results: list[Any]
+    results: list[Tensor | None]
     if isinstance(ctx.how, Staged):
         results = library.from_list(library.call_backward(dz, x, particles, ctx.how, *wanted), *wanted)
     elif torch.is_grad_enabled() or _is_staged(x):
         results = library.from_list(_apply(_ParticleLinearBackward, ctx.how, *wanted, dz, x, *particles), *wanted)
     else:
         results = list(compute.backward(dz, x, particles, ctx.how, *wanted[:2], ctx.kept.take()))
-    dx, *of_particles, dbias = results
-    if dbias is None or not need_dbias:
-        dbias = None
-    elif dbias.dtype != ctx.bias_dtype:
-        dbias = dbias.to(ctx.bias_dtype)
-    return dx, *(g if need else None for g, need in zip(of_particles, need_each, strict=True)), dbias
+    dbias = results[5]
+    if dbias is not None and need_dbias and dbias.dtype != ctx.bias_dtype:
+        results[5] = dbias.to(ctx.bias_dtype)
+    return tuple([g if need else None for g, need in zip(results, needs, strict=True)])
 
 
 def _complete(parts: Sequence[Tensor | None], particles: Sequence[Tensor]) -> Particles | None:

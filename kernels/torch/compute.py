@@ -192,7 +192,7 @@ class _Capsule:
 
 def view(tensor: Tensor) -> np.ndarray[Any, Any]:
     """The tensor's own memory as an array that is not to be written to; 16-bit floats come as float32."""
-    return np.from_dlpack(_Capsule(_computable(tensor.resolve_neg())))
+    return np.from_dlpack(_Capsule(_computable(tensor.resolve_neg() if tensor.is_neg() else tensor)))
 
 
 def _back(result: np.ndarray[Any, Any], like: Tensor) -> Tensor:
