@@ -29,7 +29,20 @@ NUM_USERS, NUM_FILMS, HIDDEN = 943, 1682, 500
 MODELS = ("mean of user and film", "dense", "particles n=2 d=4", "particles n=3 d=3", "particles n=2 d=6")
 BATCH_SIZE = 64
 COLUMNS = (
-    *("model", "parameters", "rmse", "spread", "seeds", "trials", "epochs", "rate", "decay", "dropped", "gain", "seconds"),
+    *(
+        "model",
+        "parameters",
+        "rmse",
+        "spread",
+        "seeds",
+        "trials",
+        "epochs",
+        "rate",
+        "decay",
+        "dropped",
+        "gain",
+        "seconds",
+    ),
     *("cpu", "threads", "python", "numpy", "torch"),
 )
 # How strongly the mean of a user or film with few ratings is drawn to that of all.
