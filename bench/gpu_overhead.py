@@ -47,7 +47,8 @@ def run(args: argparse.Namespace) -> None:
                 if args.device != "cpu":
                     torch.cuda.synchronize()
         linear = statistics.median(seconds["nn.Linear"])
-        print(f"{title} on {args.device}, {args.nodes} by {args.nodes}, batch {args.batch}; at the end in units of nn.Linear")
+        shape = f"{args.nodes} by {args.nodes}, batch {args.batch}"
+        print(f"{title} on {args.device}, {shape}; at the end in units of nn.Linear")
         for name, values in seconds.items():
             median, least = statistics.median(values), min(values)
             figures = f"median {1e6 * median:7.1f} us  least {1e6 * least:7.1f} us  {median / linear:6.2f}"

@@ -75,7 +75,7 @@ def chooser_of(number: int) -> Chooser:
 
 
 def remember(how: How, residuals: Residuals | None) -> int:
-    """A number under which `recall` finds what was chosen, and what the forward leaves to its backward."""
+    """A number under which `recall` finds what was chosen, and `take_residuals` what the forward leaves."""
     number = next(_numbers)
     _choices[number] = how
     if len(_choices) > MOST_CHOICES:
@@ -87,8 +87,8 @@ def remember(how: How, residuals: Residuals | None) -> int:
     return number
 
 
-def recall(number: int) -> tuple[How, Residuals | None]:
-    """What was chosen under a number, and once what the forward left.
+def recall(number: int) -> How:
+    """What was chosen under a number.
 
     Raises
     ------
@@ -97,4 +97,9 @@ def recall(number: int) -> tuple[How, Residuals | None]:
     """
     if number not in _choices:
         raise RuntimeError(f"the plan of this forward has been forgotten: {MOST_CHOICES} others were made since")
-    return _choices[number], _residuals.pop(number, None)
+    return _choices[number]
+
+
+def take_residuals(number: int) -> Residuals | None:
+    """What the forward of a number left to its backward, once."""
+    return _residuals.pop(number, None)

@@ -2,7 +2,7 @@
 
 compute     one call on plain tensors: which kernels, in which dtype
 library     the operators of torch.library that staged calls go through
-planned     an operator that is planned when its graph runs
+staged      their derivatives;  planned  an operator that is planned when its graph runs
 autograd    derivatives, autocast and vmap of all of them
 second_order    the product with the Hessian, for gradients of gradients and forward mode;  composition  Mehler's
 recompute, forward_mode, grad_batches, vmap    what torch.func needs for them;  kept  from forward to backward
@@ -16,7 +16,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from pn_gpu.kernels.room import How, OperatorGradient, Particles, Residuals
-from pn_gpu.kernels.torch import compute
+from pn_gpu.kernels.torch import compute, staged  # noqa: F401 - registers what staged operators do
 from pn_gpu.kernels.torch.autograd import particle_linear, particle_linear_sets
 from pn_gpu.kernels.torch.library import potential_name
 

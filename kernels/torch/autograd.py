@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ from pn_gpu.kernels.torch.planned import call_planned
 from pn_gpu.kernels.torch.second_order import Direction, hessian_product
 from pn_gpu.kernels.torch.vmap import select, stacked, vmap_list
 
-# Skips the dispatcher's own autograd layer: `_ParticleLinear` is that layer, in half its time.
+# Skips the dispatcher's own autograd layer: `OperatorForward` is that layer, in half its time.
 _below_autograd = torch._C._AutoDispatchBelowAutograd
 _functorch_is_active = torch._C._are_functorch_transforms_active
 
@@ -44,7 +44,7 @@ def particle_linear(x: Tensor, particles: Particles, bias: Tensor | None, how: H
         return call_planned(x, particles, bias, how)
     if torch.compiler.is_compiling():
         return library.call_forward(x, particles, bias, how)
-    return _apply(_ParticleLinear, Kept(may_keep(x, *particles, bias)), how, x, *particles, bias)
+    return _apply(OperatorForward, Kept(may_keep(x, *particles, bias)), how, x, *particles, bias)
 
 
 def particle_linear_sets(x: Tensor, particles: Particles, bias: Tensor | None, how: tuple[How, ...]) -> Tensor:
@@ -59,7 +59,7 @@ def particle_linear_sets(x: Tensor, particles: Particles, bias: Tensor | None, h
 def _one_backward(
     how: How, wanted: tuple[bool, bool, bool], dz: Tensor, x: Tensor, particles: Particles
 ) -> list[Tensor | None]:
-    return library.from_list(_apply(_ParticleLinearBackward, how, *wanted, dz, x, *particles), *wanted)
+    return library.from_list(_apply(OperatorBackward, how, *wanted, dz, x, *particles), *wanted)
 
 
 def dtype_under_autocast(x: Tensor) -> torch.dtype:
@@ -78,7 +78,7 @@ def _autocast(x: Tensor) -> Tensor:
 
 
 @contextmanager
-def _next_level() -> Iterator[None]:
+def next_level() -> Iterator[None]:
     """Below autograd of the level at hand, where outer levels of torch.func differentiate as they did."""
     with torch.enable_grad(), forward_ad._set_fwd_grad_enabled(True), _below_autograd():
         yield
@@ -92,14 +92,14 @@ def _is_staged(x: Tensor) -> bool:
     return type(x) not in (Tensor, torch.nn.Parameter) or x.is_meta
 
 
-class _ParticleLinear(torch.autograd.Function):
+class OperatorForward(torch.autograd.Function):
     """The operator; its forward mode goes through `second_order`."""
 
     @staticmethod
     def forward(kept: Kept, how: How | Staged, x: Tensor, *rest: Any) -> Tensor:
         particles, bias = Particles(*rest[:4]), rest[4]
         if isinstance(how, Staged) or _is_staged(x):
-            with _next_level():
+            with next_level():
                 return library.call_forward(x, particles, bias, how)
         z, kept.residuals = compute.forward(x, particles, bias, how, kept.wanted)
         return z
@@ -115,25 +115,20 @@ class _ParticleLinear(torch.autograd.Function):
     @sees_batches
     def backward(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
         x, *particles = ctx.saved_tensors
-        return (None, None, *_gradients(ctx, ctx.needs_input_grad[2:8], dz, x, Particles(*particles)))
+        return (None, None, *gradients(ctx, ctx.needs_input_grad[2:8], dz, x, Particles(*particles)))
 
     @staticmethod
     @nestable
     def jvp(ctx: Any, saved: list[Tensor], *tangents: Any) -> Tensor:
-        x, *particles = saved
-        u_x, *u_particles, u_bias = tangents[2:]
-        u = Direction(None, u_x, _complete(u_particles, particles))
-        nothing = x.new_zeros(()).expand(*x.shape[:-1], len(particles[2]))  # S is linear in dz
-        tangent: Any = _hessian_product(nothing, x, Particles(*particles), u, ctx.how, True, False).dz
-        return tangent if u_bias is None else (tangent + u_bias).to(tangent.dtype)
+        return tangent_of(ctx.how, saved, tangents[2:])
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], kept: Kept, how: How | Staged, *tensors: Tensor) -> Any:
-        call = partial(_apply, _ParticleLinear, Kept(False), how)
-        return _vmap_forward(call, how, info, in_dims[2:], *tensors)
+        call = partial(_apply, OperatorForward, Kept(False), how)
+        return vmap_forward(call, how, info, in_dims[2:], *tensors)
 
 
-def _gradients(
+def gradients(
     ctx: Any, needs: tuple[bool, ...], dz: Tensor, x: Tensor, particles: Particles
 ) -> tuple[Tensor | None, ...]:
     """Gradients of x, of the four arrays of particles and of the bias; None where none is needed."""
@@ -143,13 +138,23 @@ def _gradients(
     if isinstance(ctx.how, Staged):
         results = library.from_list(library.call_backward(dz, x, particles, ctx.how, *wanted), *wanted)
     elif torch.is_grad_enabled() or _is_staged(x):
-        results = library.from_list(_apply(_ParticleLinearBackward, ctx.how, *wanted, dz, x, *particles), *wanted)
+        results = library.from_list(_apply(OperatorBackward, ctx.how, *wanted, dz, x, *particles), *wanted)
     else:
         results = list(compute.backward(dz, x, particles, ctx.how, *wanted[:2], ctx.kept.take()))
     dbias = results[5]
     if dbias is not None and need_dbias and dbias.dtype != ctx.bias_dtype:
         results[5] = dbias.to(ctx.bias_dtype)
     return tuple([g if need else None for g, need in zip(results, needs, strict=True)])
+
+
+def tangent_of(how: How | Staged, saved: list[Tensor], tangents: Sequence[Any]) -> Tensor:
+    """The tangent of z at what was saved, for those of x, of the four arrays of particles and of the bias."""
+    x, *particles = saved
+    u_x, *u_particles, u_bias = tangents
+    u = Direction(None, u_x, _complete(u_particles, particles))
+    nothing = x.new_zeros(()).expand(*x.shape[:-1], len(particles[2]))  # S is linear in dz
+    tangent: Any = _hessian_product(nothing, x, Particles(*particles), u, how, True, False).dz
+    return tangent if u_bias is None else (tangent + u_bias).to(tangent.dtype)
 
 
 def _complete(parts: Sequence[Tensor | None], particles: Sequence[Tensor]) -> Particles | None:
@@ -167,13 +172,13 @@ def _hessian_product(
     return hessian_product(dz, x, particles, u, how, need_dz, need_rest)
 
 
-class _ParticleLinearBackward(torch.autograd.Function):
+class OperatorBackward(torch.autograd.Function):
     """The operator's gradient; its derivatives go through `second_order`."""
 
     @staticmethod
     def forward(how: How | Staged, need_dx: bool, need_particles: bool, need_dbias: bool, *tensors: Tensor) -> Any:
         dz, x, *particles = tensors
-        with _next_level():
+        with next_level():
             return tuple(library.call_backward(dz, x, Particles(*particles), how, need_dx, need_particles, need_dbias))
 
     @staticmethod
@@ -219,53 +224,10 @@ class _ParticleLinearBackward(torch.autograd.Function):
                     gradient = gradient._replace(dx=gradient.dx.reshape(x.shape))
                 results = tuple(library.as_list(gradient, *wanted))
                 return results, (0,) * len(results)
-        return vmap_list(partial(_apply, _ParticleLinearBackward), info, in_dims, *arguments)
+        return vmap_list(partial(_apply, OperatorBackward), info, in_dims, *arguments)
 
 
-class _LastStaged(torch.autograd.Function):
-    """The product with the Hessian as an operator, whose own derivatives are not staged."""
-
-    @staticmethod
-    def forward(hessian: Any, *arguments: Any) -> tuple[Tensor, ...]:
-        with _next_level():
-            return tuple(hessian(*arguments))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        """A refusal needs nothing."""
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> NoReturn:
-        raise RuntimeError(
-            "particle_linear: third derivatives are not implemented under torch.compile; take them in eager mode"
-        )
-
-    jvp = backward
-
-
-def _register(name: str) -> None:
-    """Derivatives and vmap of the staged operators of one way to compute the layer."""
-    forward, backward, hessian = (group[name] for group in (library.FORWARD, library.BACKWARD, library.HESSIAN))
-
-    def differentiable_forward(x: Tensor, *rest: Any) -> Tensor:
-        return _apply_here(_ParticleLinear, Kept(False), Staged(name, rest[5:]), x, *rest[:5])
-
-    def differentiable_backward(*arguments: Any) -> list[Tensor]:
-        tensors, settings, wanted = arguments[:6], arguments[6:-3], arguments[-3:]
-        return list(_apply_here(_ParticleLinearBackward, Staged(name, settings), *wanted, *tensors))
-
-    def differentiable_hessian(*arguments: Any) -> list[Tensor]:
-        return list(_apply_here(_LastStaged, hessian, *arguments))
-
-    library.implement(forward, differentiable_forward, "Autograd")
-    library.implement(backward, differentiable_backward, "Autograd")
-    library.implement(hessian, differentiable_hessian, "Autograd")
-    torch.library.register_vmap(forward, partial(_vmap_forward, forward, None))
-    torch.library.register_vmap(backward, partial(vmap_list, backward))
-    torch.library.register_vmap(hessian, partial(vmap_list, hessian))
-
-
-def _vmap_forward(
+def vmap_forward(
     call: Any, how: How | Staged | None, info: Any, in_dims: tuple[int | None, ...], *arguments: Any
 ) -> tuple[Tensor, int]:
     """Batched inputs are one more leading dimension; batched particles are sets, or where staged one call each."""
@@ -285,17 +247,13 @@ def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Any:
     """``function.apply`` without its binding of default arguments, which takes as long as the rest."""
     if _functorch_is_active():
         return function.apply(*arguments)
-    return _apply_here(function, *arguments)
+    return apply_here(function, *arguments)
 
 
-def _apply_here(function: type[torch.autograd.Function], *arguments: Any) -> Any:
+def apply_here(function: type[torch.autograd.Function], *arguments: Any) -> Any:
     """``function.apply`` of the dispatcher's level at hand, which torch.func has seen to."""
     base: Any = super(torch.autograd.Function, function)
     if not _functorch_is_active():
         return base.apply(*arguments)
     with enable_single_level_autograd_function():
         return base.apply(*arguments)
-
-
-for _name in library.SETTINGS:
-    _register(_name)

@@ -1,11 +1,13 @@
-"""The operator, its gradient and the product with its Hessian as operators of `torch.library`, for whatever stages a
-call: compiled graphs, torch.func, export.
+"""The operator, its gradient, the product with its Hessian and the gradient of that as operators of `torch.library`,
+for whatever stages a call: compiled graphs, torch.func, export.
 
-Two of each: ``pn_gpu::particle_linear`` computes every weight, and a potential travels by its name;
-``pn_gpu::mehler_linear`` takes the expansion packed into one tensor. Here are the schemas, the implementations, and
-what tracing needs to know of them: shapes, dtypes and strides of their results (fakes). All take x [..., N] of any
-leading dimensions and return contiguous tensors. A backward returns a list of what was asked for: dx, four particle
-gradients, dbias; so does a product with the Hessian: the parts of dz, of x and of the four arrays of particles.
+Three of each: ``pn_gpu::particle_linear`` computes every weight, and a potential travels by its name;
+``pn_gpu::mehler_linear`` takes the expansion packed into one tensor; ``pn_gpu::chosen_linear`` the number of what was
+chosen when the graph ran (`pn_gpu.kernels.torch.planned`). Here are the schemas, the implementations, and what tracing
+needs to know of them: shapes, dtypes and strides of their results (fakes). All take x [..., N] of any leading
+dimensions and return contiguous tensors. A backward returns a list of what was asked for: dx, four particle gradients,
+dbias; so does a product with the Hessian: the parts of dz, of x and of the four arrays of particles. The gradient of
+that has a part for each of these six, then for each of the directions that were given.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from pn_gpu.kernels import potentials
+from pn_gpu.kernels import potentials, staging
 from pn_gpu.kernels.mehler.expansion import Approximation
 from pn_gpu.kernels.mehler.packing import pack, unpack
 from pn_gpu.kernels.room import Direct, How, Mehler, OperatorGradient, Particles
@@ -28,7 +30,11 @@ from pn_gpu.kernels.torch import compute
 from pn_gpu.kernels.torch.second_order import Direction, hessian_product
 
 # How a call is computed, as its operators take it.
-SETTINGS = {"particle_linear": "str potential, str? precision", "mehler_linear": "Tensor packed"}
+SETTINGS = {
+    "particle_linear": "str potential, str? precision",
+    "mehler_linear": "Tensor packed",
+    "chosen_linear": "Tensor choice",
+}
 LAYER = "Tensor x, Tensor r_in, Tensor v_in, Tensor r_out, Tensor v_out"
 NEEDS = "bool need_dx, bool need_particles, bool need_dbias"
 _DIRECTION = "Tensor? u_dz, Tensor? u_x, Tensor? u_r_in, Tensor? u_v_in, Tensor? u_r_out, Tensor? u_v_out"
@@ -117,6 +123,8 @@ def how_of(name: str, settings: Sequence[Any]) -> How:
     """How a staged call is computed."""
     if name == "particle_linear":
         return Direct(potentials.get(settings[0]), settings[1])
+    if name == "chosen_linear":
+        return staging.recall(int(settings[0]))
     return Mehler(unpack(compute.view(settings[0].cpu())))
 
 
@@ -151,7 +159,9 @@ def _define(name: str, settings: str) -> None:
     _library.define(f"{name}({LAYER}, Tensor? bias, {settings}) -> Tensor", tags=tags)
     _library.define(f"{name}_backward(Tensor dz, {LAYER}, {settings}, {NEEDS}) -> Tensor[]", tags=tags)
     needs = "bool need_dz, bool need_rest"
-    _library.define(f"{name}_hessian(Tensor dz, {LAYER}, {_DIRECTION}, {settings}, {needs}) -> Tensor[]", tags=tags)
+    point = f"Tensor dz, {LAYER}, {_DIRECTION}, {settings}, {needs}"
+    _library.define(f"{name}_hessian({point}) -> Tensor[]", tags=tags)
+    _library.define(f"{name}_hessian_backward(Tensor[] cotangents, {point}) -> Tensor[]", tags=tags)
 
     def forward(x: Tensor, *rest: Any) -> Tensor:
         particles, bias, settings = Particles(*rest[:4]), rest[4], rest[5:]
@@ -159,16 +169,21 @@ def _define(name: str, settings: str) -> None:
 
     def backward(dz: Tensor, x: Tensor, *rest: Any) -> list[Tensor]:
         particles, settings, needs = Particles(*rest[:4]), rest[4:-3], rest[-3:]
-        gradient = compute.backward(dz, x, particles, how_of(name, settings), *needs[:2])
+        residuals = staging.take_residuals(int(settings[0])) if name == "chosen_linear" else None
+        gradient = compute.backward(dz, x, particles, how_of(name, settings), *needs[:2], residuals)
         return as_list(gradient, *needs)
 
     def hessian(*arguments: Any) -> list[Tensor]:
-        (dz, x, *particles), (u_dz, u_x, *u_particles) = arguments[:6], arguments[6:12]
-        directions = None if u_particles[0] is None else Particles(*u_particles)
-        u, how = Direction(u_dz, u_x, directions), how_of(name, arguments[12:-2])
         with torch.no_grad(), _as_outermost():
-            h = hessian_product(dz, x, Particles(*particles), u, how, *arguments[-2:])
-        return [part.contiguous() for part in (h.dz, h.x, *(h.particles or ())) if part is not None]
+            return [part.contiguous() for part in _hessian_parts(name, *arguments)]
+
+    def hessian_backward(cotangents: list[Tensor], *arguments: Any) -> list[Tensor]:
+        with torch.enable_grad(), _as_outermost():
+            tensors = [None if t is None else t.detach().requires_grad_() for t in arguments[:12]]
+            parts = _hessian_parts(name, *tensors, *arguments[12:])
+            given = [t for t in tensors if t is not None]
+            gradients = torch.autograd.grad(parts, given, cotangents, allow_unused=True, materialize_grads=True)
+        return [g.contiguous() for g in gradients]
 
     def forward_fake(x: Tensor, *rest: Any) -> Tensor:
         return x.new_empty((*x.shape[:-1], rest[2].shape[0]))
@@ -183,18 +198,35 @@ def _define(name: str, settings: str) -> None:
         need_dz, need_rest = rest[-2:]
         return [t.new_empty(t.shape) for t in (*([dz] if need_dz else []), *(rest[:5] if need_rest else []))]
 
-    for device in ("CPU", "CUDA"):
-        _library.impl(name, forward, device)
-        _library.impl(f"{name}_backward", backward, device)
-        _library.impl(f"{name}_hessian", hessian, device)
-    torch.library.register_fake(f"pn_gpu::{name}", forward_fake, lib=_library)
-    torch.library.register_fake(f"pn_gpu::{name}_backward", backward_fake, lib=_library)
-    torch.library.register_fake(f"pn_gpu::{name}_hessian", hessian_fake, lib=_library)
+    def hessian_backward_fake(cotangents: list[Tensor], *arguments: Any) -> list[Tensor]:
+        return [t.new_empty(t.shape) for t in arguments[:12] if t is not None]
+
+    for suffix, function, fake in (
+        ("", forward, forward_fake),
+        ("_backward", backward, backward_fake),
+        ("_hessian", hessian, hessian_fake),
+        ("_hessian_backward", hessian_backward, hessian_backward_fake),
+    ):
+        for device in ("CPU", "CUDA"):
+            _library.impl(name + suffix, function, device)
+        torch.library.register_fake(f"pn_gpu::{name}{suffix}", fake, lib=_library)
 
 
+def _hessian_parts(name: str, *arguments: Any) -> list[Tensor]:
+    """The parts of a product with the Hessian that are asked for, by the arguments of its operator."""
+    (dz, x, *particles), (u_dz, u_x, *u_particles) = arguments[:6], arguments[6:12]
+    directions = None if u_particles[0] is None else Particles(*u_particles)
+    u, how = Direction(u_dz, u_x, directions), how_of(name, arguments[12:-2])
+    h = hessian_product(dz, x, Particles(*particles), u, how, *arguments[-2:])
+    return [part for part in (h.dz, h.x, *(h.particles or ())) if part is not None]
+
+
+_library.define("refused_derivative(Tensor like, Tensor cotangent) -> Tensor", tags=(torch.Tag.pt2_compliant_tag,))
+torch.library.register_fake("pn_gpu::refused_derivative", lambda like, _: torch.empty_like(like), lib=_library)
 for _name, _settings in SETTINGS.items():
     _define(_name, _settings)
 
 FORWARD = {name: getattr(torch.ops.pn_gpu, name).default for name in SETTINGS}
 BACKWARD = {name: getattr(torch.ops.pn_gpu, f"{name}_backward").default for name in SETTINGS}
 HESSIAN = {name: getattr(torch.ops.pn_gpu, f"{name}_hessian").default for name in SETTINGS}
+HESSIAN_BACKWARD = {name: getattr(torch.ops.pn_gpu, f"{name}_hessian_backward").default for name in SETTINGS}

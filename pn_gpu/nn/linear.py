@@ -55,8 +55,7 @@ class ParticleLinear(nn.Module):
     potential : str or Potential, default "gaussian"
         The pairwise function k(s), by name or registered under its name.
     method : {"auto", "direct", "mehler"}, default "auto"
-        As in `pn_gpu.particle_linear`, planned anew as the particles move. Under torch.compile, CUDA graph capture and
-        torch.func every weight is computed.
+        As in `pn_gpu.particle_linear`, planned anew as the particles move: under torch.compile when the graph runs.
     rtol : float, default 1e-3
         As in `pn_gpu.particle_linear`.
     dipole_dim : int, optional

@@ -7,13 +7,16 @@ import warnings
 
 import pytest
 import torch
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad, hessian, jvp, vmap
 
 import pn_gpu as pn
 from pn_gpu.kernels import staging
 from pn_gpu.kernels.mehler.packing import SHORTEST, pack, unpack
 from pn_gpu.nn import ParticleLinear
 from support import mehler as support
+
+# Forward mode's own.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
 
 SIZE, BATCH = 600, 5
 
@@ -88,6 +91,27 @@ def test_a_compiled_backward_goes_with_its_forward(layer, x):
     got = torch.autograd.grad(z.square().mean(), list(layer.parameters()))
     for a, b in zip(got, want, strict=True):
         torch.testing.assert_close(a, b)
+
+
+SECOND_ORDER = {
+    "forward mode": lambda f: lambda x: jvp(f, (x,), (x.cos(),))[1],
+    "grad of grad": lambda f: grad(lambda x: (grad(f)(x) * x.cos()).sum()),
+    "forward over reverse": lambda f: lambda x: jvp(grad(f), (x,), (x.cos(),))[1],
+    "gradients per sample": lambda f: vmap(grad(f)),
+    "hessian": lambda f: lambda x: hessian(lambda a: f(x * a.repeat_interleave(SIZE // 2)))(x[0, :2]),
+}
+
+
+@pytest.mark.parametrize("transform", SECOND_ORDER)
+def test_compiled_transforms_of_a_layer_in_training(layer, x, transform):
+    """Its parameters want gradients: a graph of second derivatives has one of third ones ready."""
+    function = SECOND_ORDER[transform](lambda x: layer(x).sin().sum())
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    got, want = compiled(x), function(x)
+    assert want.abs().max() > 0
+    of_got, of_want = (torch.autograd.grad(r.square().sum(), list(layer.parameters())) for r in (got, want))
+    for a, b in zip((got, *of_got), (want, *of_want), strict=True):
+        assert (a - b).norm() < 1e-5 * b.norm()  # float32, summed in another order
 
 
 def test_residuals_go_with_the_backward_and_wait_only_for_one(layer, x):
