@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pn_gpu.kernels.numpy.tiles import layer_work
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.room import Direct, How, Particles
-from pn_gpu.kernels.torch import composition, compute
+from pn_gpu.kernels.torch import chunks, composition, compute
 from pn_gpu.kernels.torch.forward_mode import nestable
 from pn_gpu.kernels.torch.recompute import recomputed
 
@@ -98,15 +99,27 @@ def _direct_product(
         *(_split(t, height, 0) for t in (r_in, v_in, ur_in, uv_in)),
         strict=False,
     )
-    chunk = partial(_of_chunk, potential, need_dz, need_rest)
+    of_outputs = dz, u_dz, r_out, v_out, ur_out, uv_out
     num_summed = need_dz + 2 * need_rest
-    sums: list[Tensor] = []
-    parts: list[tuple[Tensor, ...]] = []
-    for arguments in of_inputs:
-        results = recomputed(chunk, height * len(r_out), dz, u_dz, r_out, v_out, ur_out, uv_out, *arguments)
-        summed = results[:num_summed]
-        sums = [a + b for a, b in zip(sums, summed, strict=True)] if parts else list(summed)
-        parts.append(results[num_summed:])
+    compute_chunk = partial(_of_chunk, potential, need_dz, need_rest)
+    plain = chunks.are_plain(*of_outputs, x, *rest)
+    if not plain:
+        compute_chunk = partial(recomputed, compute_chunk, height * len(r_out))
+
+    def total(group: Iterable[tuple[Tensor | None, ...]]) -> tuple[list[Tensor], list[tuple[Tensor, ...]]]:
+        sums: list[Tensor] = []
+        parts: list[tuple[Tensor, ...]] = []
+        for of_inputs in group:
+            results = compute_chunk(*of_outputs, *of_inputs)
+            summed = results[:num_summed]
+            sums = [a + b for a, b in zip(sums, summed, strict=True)] if parts else list(summed)
+            parts.append(results[num_summed:])
+        return sums, parts
+
+    work = 4 * layer_work(len(x), len(r_in), len(r_out))
+    groups = chunks.in_groups(total, list(of_inputs), work) if plain else [total(of_inputs)]
+    sums = [torch.stack(each).sum(0) if len(each) > 1 else each[0] for each in zip(*(s for s, _ in groups), strict=True)]
+    parts = [part for _, parts in groups for part in parts]
     if not need_rest:
         return *sums, *[None] * 5
     h_x, h_r_in, h_v_in = (torch.cat(part, dim) for part, dim in zip(zip(*parts, strict=True), (-1, 0, 0), strict=True))

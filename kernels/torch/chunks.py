@@ -1,0 +1,55 @@
+"""Chunks of plain CPU tensors on this package's threads.
+
+torch's own wait for one another by spinning after every operation: on a busy machine they lose their share of it again
+and again, which made a product with a Hessian take thirty times as long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from pn_gpu.kernels.host.slices import even_slices
+from pn_gpu.kernels.host.threads import num_threads, parallel_map
+
+Chunk = TypeVar("Chunk")
+Result = TypeVar("Result")
+
+
+def are_plain(*tensors: Tensor | None) -> bool:
+    """Whether operations on CPU tensors are seen by nobody: no autograd, no torch.func, no dispatch mode."""
+    if torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack() > 0:
+        return False
+    given = [t for t in tensors if t is not None]
+    if not all(type(t) in (Tensor, torch.nn.Parameter) and t.device.type == "cpu" for t in given):
+        return False
+    if torch.is_grad_enabled() and any(t.requires_grad for t in given):
+        return False
+    return forward_ad._current_level < 0 or all(forward_ad.unpack_dual(t).tangent is None for t in given)
+
+
+def in_groups(function: Callable[[Sequence[Chunk]], Result], chunks: Sequence[Chunk], work: int) -> list[Result]:
+    """``function`` of a group of neighbouring chunks for every thread; ``work`` in multiply-adds."""
+
+    def of_group(group: slice) -> Result:
+        torch.set_num_threads(1)  # of this thread alone
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            return function(chunks[group])
+
+    with _one_thread():
+        return parallel_map(of_group, even_slices(len(chunks), num_threads()), work)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)
