@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from pn_gpu.kernels.host.slices import even_slices
-from pn_gpu.kernels.host.threads import num_threads, parallel_map
+from pn_gpu.kernels.host.threads import SERIAL_WORK, num_threads, parallel_map
+from pn_gpu.kernels.torch.compute import own_threads
 
 Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
@@ -41,12 +42,14 @@ def in_groups(function: Callable[[Sequence[Chunk]], Result], chunks: Sequence[Ch
         with torch.no_grad(), torch.autocast("cpu", enabled=False):
             return function(chunks[group])
 
-    with _one_thread():
-        return parallel_map(of_group, even_slices(len(chunks), num_threads()), work)
+    with own_threads(), one_thread():
+        groups = even_slices(len(chunks), num_threads() if work >= SERIAL_WORK else 1)
+        return parallel_map(of_group, groups, work)
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """torch stays on the calling thread."""
     count = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

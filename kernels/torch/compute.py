@@ -30,7 +30,7 @@ def forward(
 ) -> tuple[Tensor, Residuals | None]:
     """z [..., M] for x [..., N], contiguous, and with ``keep`` what spares `backward` work."""
     room = room_of(x.device, how)
-    with _own_threads():
+    with own_threads():
         z, residuals = room.forward(as_matrix(x), particles, bias, how, keep)
     return z if x.ndim == 2 else z.reshape(*x.shape[:-1], z.shape[1]), residuals
 
@@ -49,7 +49,7 @@ def backward(
         dbias = as_matrix(dz).sum(dim=0, dtype=_computable(particles.r_out).dtype)
         return OperatorGradient(None, None, None, None, None, dbias.to(particles.r_out.dtype))
     room = room_of(x.device, how)
-    with _own_threads():
+    with own_threads():
         gradient = room.backward(as_matrix(dz), as_matrix(x), particles, how, need_dx, need_particles, residuals)
     if gradient.dx is None or x.ndim == 2:
         return gradient
@@ -60,7 +60,7 @@ def forward_sets(
     x: Tensor, particles: Particles, bias: Tensor | None, how: tuple[How, ...], keep: bool = False
 ) -> tuple[Tensor, Residuals | None]:
     """`forward` of stacked sets: z [S, B, M] for x [S, B, N]."""
-    with _own_threads():
+    with own_threads():
         return _sets_room(x.device).forward(x, particles, bias, how, keep)
 
 
@@ -77,7 +77,7 @@ def backward_sets(
     if not (need_dx or need_particles):
         dbias = dz.sum(dim=1, dtype=_computable(particles.r_out).dtype)
         return OperatorGradient(None, None, None, None, None, dbias.to(particles.r_out.dtype))
-    with _own_threads():
+    with own_threads():
         return _sets_room(x.device).backward(dz, x, particles, how, need_dx, need_particles, residuals)
 
 
@@ -107,7 +107,7 @@ def room_of(device: torch.device, how: How) -> Room:
     return _host_room("numpy" if is_direct else "mehler")
 
 
-def _own_threads() -> AbstractContextManager[None]:
+def own_threads() -> AbstractContextManager[None]:
     """No more threads than torch has been given, as in the workers of a DataLoader."""
     count = torch.get_num_threads()
     return _ALL_THREADS if count >= threads.most_threads() else threads.at_most(count)

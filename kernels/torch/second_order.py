@@ -13,7 +13,8 @@ third and higher derivatives are torch's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -28,8 +29,11 @@ from pn_gpu.kernels.torch import chunks, composition, compute
 from pn_gpu.kernels.torch.forward_mode import nestable
 from pn_gpu.kernels.torch.recompute import recomputed
 
-# Pairs of particles whose weights exist at once.
-CHUNK_PAIRS = 1 << 18
+# Pairs of particles whose weights exist at once: on each of our threads, where a product of fewer rows is slow; and
+# where torch records what is computed, which costs more for every chunk.
+THREAD_PAIRS, THREAD_ROWS, CHUNK_PAIRS = 1 << 15, 16, 1 << 18
+# Features of all particles with which the Mehler method stays on one thread: its operations are too small to share out.
+MOST_SERIAL_FEATURES = 1 << 22
 
 
 class Direction(NamedTuple):
@@ -68,7 +72,9 @@ def hessian_product(
     if isinstance(how, Direct):
         results = _direct_product(how.potential, need_dz, need_rest, *arguments, *directions)
     else:
-        results = composition.hessian_product(how.approximation, need_dz, need_rest, *arguments, *directions)
+        features = (len(particles.r_in) + len(particles.r_out)) * how.approximation.expansion.num_features
+        with chunks.one_thread() if features < MOST_SERIAL_FEATURES and x.device.type == "cpu" else nullcontext():
+            results = composition.hessian_product(how.approximation, need_dz, need_rest, *arguments, *directions)
     h_dz, h_x, *h_particles = (
         None if h is None else h.reshape(t.shape).to(t.dtype) for h, t in zip(results, (dz, x, *particles), strict=True)
     )
@@ -93,24 +99,25 @@ def _direct_product(
     r_in, v_in, r_out, v_out, u_dz, u_x, ur_in, uv_in, ur_out, uv_out = rest
     centre = torch.cat([r_in, r_out]).mean(0).detach()
     r_in, r_out = r_in - centre, r_out - centre
-    height = max(1, CHUNK_PAIRS // max(len(r_out), 1))
+    of_outputs = dz, u_dz, r_out, v_out, ur_out, uv_out
+    plain = chunks.are_plain(*of_outputs, x, *rest)
+    least, pairs = (THREAD_ROWS, THREAD_PAIRS) if plain else (1, CHUNK_PAIRS)
+    height = max(least, pairs // max(len(r_out), 1))
     of_inputs = zip(
         *(_split(t, height, -1) for t in (x, u_x)),
         *(_split(t, height, 0) for t in (r_in, v_in, ur_in, uv_in)),
         strict=False,
     )
-    of_outputs = dz, u_dz, r_out, v_out, ur_out, uv_out
     num_summed = need_dz + 2 * need_rest
-    compute_chunk = partial(_of_chunk, potential, need_dz, need_rest)
-    plain = chunks.are_plain(*of_outputs, x, *rest)
+    compute_chunk: Callable[..., tuple[Tensor, ...]] = partial(_of_chunk, potential, need_dz, need_rest)
     if not plain:
         compute_chunk = partial(recomputed, compute_chunk, height * len(r_out))
 
     def total(group: Iterable[tuple[Tensor | None, ...]]) -> tuple[list[Tensor], list[tuple[Tensor, ...]]]:
         sums: list[Tensor] = []
         parts: list[tuple[Tensor, ...]] = []
-        for of_inputs in group:
-            results = compute_chunk(*of_outputs, *of_inputs)
+        for of_chunk in group:
+            results = compute_chunk(*of_outputs, *of_chunk)
             summed = results[:num_summed]
             sums = [a + b for a, b in zip(sums, summed, strict=True)] if parts else list(summed)
             parts.append(results[num_summed:])
@@ -118,7 +125,9 @@ def _direct_product(
 
     work = 4 * layer_work(len(x), len(r_in), len(r_out))
     groups = chunks.in_groups(total, list(of_inputs), work) if plain else [total(of_inputs)]
-    sums = [torch.stack(each).sum(0) if len(each) > 1 else each[0] for each in zip(*(s for s, _ in groups), strict=True)]
+    sums = [
+        torch.stack(each).sum(0) if len(each) > 1 else each[0] for each in zip(*(s for s, _ in groups), strict=True)
+    ]
     parts = [part for _, parts in groups for part in parts]
     if not need_rest:
         return *sums, *[None] * 5

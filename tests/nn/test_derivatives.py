@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 import pn_gpu as pn
 from pn_gpu.kernels import potentials
-from pn_gpu.kernels.torch import composition, second_order
+from pn_gpu.kernels.torch import chunks, composition, second_order
 from support.derivatives import ALL, HOW, SMOOTH, assert_close, by, directions, leaves, loss, plain, stored
 
 # jacfwd's own, and inductor's.
@@ -27,6 +27,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWa
 def small_chunks(monkeypatch):
     """Several chunks and blocks, the last of them shorter."""
     monkeypatch.setattr(second_order, "CHUNK_PAIRS", 3 * 7)
+    monkeypatch.setattr(second_order, "THREAD_PAIRS", 3 * 7)
+    monkeypatch.setattr(second_order, "THREAD_ROWS", 1)
+    monkeypatch.setattr(chunks, "SERIAL_WORK", 0)
     monkeypatch.setattr(composition, "BLOCK_FEATURES", 3 * 12)
 
 
