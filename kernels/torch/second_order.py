@@ -125,9 +125,7 @@ def _direct_product(
 
     work = 4 * layer_work(len(x), len(r_in), len(r_out))
     groups = chunks.in_groups(total, list(of_inputs), work) if plain else [total(of_inputs)]
-    sums = [
-        torch.stack(each).sum(0) if len(each) > 1 else each[0] for each in zip(*(s for s, _ in groups), strict=True)
-    ]
+    sums = [sum(each[1:], each[0]) for each in zip(*(of_group for of_group, _ in groups), strict=True)]
     parts = [part for _, parts in groups for part in parts]
     if not need_rest:
         return *sums, *[None] * 5
