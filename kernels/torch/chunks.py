@@ -27,11 +27,29 @@ def are_plain(*tensors: Tensor | None) -> bool:
     if torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack() > 0:
         return False
     given = [t for t in tensors if t is not None]
-    if not all(type(t) in (Tensor, torch.nn.Parameter) and t.device.type == "cpu" for t in given):
-        return False
-    if torch.is_grad_enabled() and any(t.requires_grad for t in given):
-        return False
-    return forward_ad._current_level < 0 or all(forward_ad.unpack_dual(t).tangent is None for t in given)
+    is_plain = all(type(t) in (Tensor, torch.nn.Parameter) and t.device.type == "cpu" for t in given)
+    return is_plain and not any(map(_is_differentiated, given))
+
+
+def values_of(*tensors: Tensor | None) -> list[Tensor | None] | None:
+    """What tensors stand for within levels of torch.func that differentiate none of them; None where one does."""
+    values = [None if t is None else _value(t) for t in tensors]
+    return None if any(v is None and t is not None for v, t in zip(values, tensors, strict=True)) else values
+
+
+def _value(tensor: Tensor) -> Tensor | None:
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        if not functorch.is_gradtrackingtensor(tensor) or _is_differentiated(tensor):
+            return None
+        tensor = functorch.get_unwrapped(tensor)
+    return tensor
+
+
+def _is_differentiated(tensor: Tensor) -> bool:
+    if torch.is_grad_enabled() and tensor.requires_grad:
+        return True
+    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor, level=0).tangent is not None
 
 
 def in_groups(function: Callable[[Sequence[Chunk]], Result], chunks: Sequence[Chunk], work: int) -> list[Result]:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from pn_gpu.kernels.numpy.tiles import layer_work
 from pn_gpu.kernels.potentials import Potential
@@ -65,6 +66,13 @@ def hessian_product(
     ValueError
         If the potential has no second derivative, and it is needed.
     """
+    if torch._C._are_functorch_transforms_active():
+        tensors = dz, x, *particles, u.dz, u.x, *(u.particles or (None,) * 4)
+        values: Any = chunks.values_of(*tensors)
+        if values is not None:
+            with temporarily_clear_interpreter_stack():
+                of_u = Direction(*values[6:8], None if u.particles is None else Particles(*values[8:]))
+                return hessian_product(*values[:2], Particles(*values[2:6]), of_u, how, need_dz, need_rest)
     dtype = _dtype_of(dz, x, *particles)
     arguments = [_matrix(dz, dtype), _matrix(x, dtype), *(p.to(dtype) for p in particles)]
     directions = [None if t is None else _matrix(t, dtype) for t in (u.dz, u.x)]
