@@ -60,7 +60,7 @@ class Footprint:
     file : int
         Bytes on disk, header included.
     fixed : int
-        Positions that are held and not trained.
+        Positions that are held and not trained, and what interpolates a field of dipoles between places.
     """
 
     num_parameters: int
@@ -272,8 +272,10 @@ def get_optimizer(optimizer: str | Optimizer) -> Optimizer:
 
 def _given_shapes(num_inputs: int, dim: int, fixed_positions: bool, num_dipole_places: int | None) -> Shapes:
     """What a file has beside the parameters, under the names it has there."""
-    positions = {"architecture.positions": (num_inputs, dim)} if fixed_positions else {}
-    return positions | ({} if num_dipole_places is None else {"architecture.dipole_places": (num_dipole_places, dim)})
+    shapes: Shapes = {"architecture.positions": (num_inputs, dim)} if fixed_positions else {}
+    if num_dipole_places is not None:
+        shapes["architecture.dipole_places"] = (num_dipole_places, dim)
+    return shapes
 
 
 def _file_size(small: Model, sizes: Sequence[int], shapes: Shapes, width: int) -> int:

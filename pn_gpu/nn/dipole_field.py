@@ -80,13 +80,15 @@ class DipoleField(Particles):
         empty = torch.empty(self.num, len(places), device=device, dtype=dtype)
         self.register_buffer("_interpolation", empty, persistent=False)
         self.dipole_values = nn.Parameter(torch.empty(len(places), self.dipole_dim, device=device, dtype=dtype))
+        self._unit_length = 1.0
         self._interpolate()
 
     @torch.no_grad()
     def _interpolate(self) -> None:
-        """Make I of the places."""
+        """Make I of the places; of those without memory there is none."""
         if not self.positions.is_meta:
             matrix = field_matrix(to_numpy(self.dipole_places), to_numpy(self.positions))
+            self._unit_length = initial_length(matrix)
             self._interpolation.copy_(torch.as_tensor(matrix))
 
     @property
@@ -99,7 +101,7 @@ class DipoleField(Particles):
 
     @property
     def _start_length(self) -> float:
-        return self.dipole_length * initial_length(to_numpy(self._interpolation))
+        return self.dipole_length * self._unit_length
 
     def forward(self) -> tuple[Tensor, Tensor]:
         return self.positions, self.dipoles
