@@ -99,6 +99,35 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "equal_parameters.png").stat().st_size > 0
 
 
+def test_steps_are_measured_once_and_older_files_are_read(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(equal_parameters.FEATURES_AND_CLASSES, "segments", (1000, 7))
+    path = tmp_path / "equal_parameters.csv"
+    older = [column for column in equal_parameters.COLUMNS if column not in equal_parameters.ADDED]
+    line = dict.fromkeys(older, "x") | {"data": "segments", "budget": 700, "family": "dense", "hidden": 1000, "size": 1}
+    line |= {"seed": 0, "parameters": 680, "trials": 2, "test_accuracy": 0.9, "step_ms": 99}
+    unfit = dict.fromkeys(older, "") | {"data": "segments", "budget": 100, "family": "pruned", "trials": 2}
+    path.write_text("\n".join(",".join(str(row[column]) for column in older) for row in (_header(older), line, unfit)))
+    equal_parameters.run(options(tmp_path, "--steps"))
+    assert "segments dense 1000 hidden nodes: " in capsys.readouterr().out
+    first, second = csv.DictReader(path.read_text().splitlines())
+    assert float(first["step_alone_ms"]) > 0
+    assert 4 * 4 < float(first["step_mb"]) < 12 * 4  # W of 4 MB, its gradient, Adam's two averages and temporaries
+    assert first["step_ms"] == "99"
+    assert second["step_mb"] == ""
+    table = (tmp_path / "equal_parameters.md").read_text()
+    assert f"| {float(first['step_alone_ms']):.2f} | {float(first['step_mb']):.1f} |" in table
+    before = path.read_text()
+    equal_parameters.run(options(tmp_path, "--steps"))
+    assert path.read_text() == before
+    path.write_text(before.replace("step_mb", "memory"))
+    with pytest.raises(ValueError, match="got the columns"):
+        equal_parameters.run(options(tmp_path, "--steps"))
+
+
+def _header(columns):
+    return {column: column for column in columns}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
