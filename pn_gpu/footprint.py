@@ -135,6 +135,8 @@ def particle_footprint(
     check_flag("shared", shared)
     # A network of the same make with hardly a node at every level: its checks and its metadata are the real one's.
     places = None if num_dipole_places is None else check_integer("num_dipole_places", num_dipole_places, low=1)
+    if places is not None and not fixed_positions:
+        raise ValueError(f"num_dipole_places: got {places} without fixed_positions, want them beside given positions")
     levels = _fewest_nodes(_check(sizes, batch_size, dtype))
     small = ParticleNetwork(
         levels,
@@ -149,14 +151,22 @@ def particle_footprint(
         seed=0,
     )
     num_dipole = small.dipole_dim
+    # Of a field: its dipoles at the nodes, made for every call.
+    interpolated = [0 if places is None else sizes[0] * num_dipole, *(0 for _ in sizes[2:])]
     return _footprint(
         small,
         sizes,
         particle_shapes(sizes, dim, model, shared, dipole_dim, fixed_positions, places),
         batch_size,
         optimizer,
-        forward=[forward_elements(*layer, dim, num_dipole) for layer in pairwise(sizes)],
-        backward=[backward_elements(batch_size, *layer, dim, num_dipole) for layer in pairwise(sizes)],
+        forward=[
+            forward_elements(*layer, dim, num_dipole) + more
+            for layer, more in zip(pairwise(sizes), interpolated, strict=True)
+        ],
+        backward=[
+            backward_elements(batch_size, *layer, dim, num_dipole) + more
+            for layer, more in zip(pairwise(sizes), interpolated, strict=True)
+        ],
         scratch=(
             kept_elements(sizes, batch_size, training=False),
             kept_elements(sizes, batch_size, training=True),

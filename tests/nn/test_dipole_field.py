@@ -8,7 +8,15 @@ import pytest
 import torch
 
 import pn_gpu as pn
-from pn_gpu.nn import DipoleField, ParticleLinear, ParticleMLP, calibrate, parameter_groups, with_inputs
+from pn_gpu.nn import (
+    ColwiseParticleParallel,
+    DipoleField,
+    ParticleLinear,
+    ParticleMLP,
+    calibrate,
+    parameter_groups,
+    with_inputs,
+)
 
 POSITIONS, PLACES = pn.grid_positions((4, 5)), pn.grid_positions((2, 3))
 X = torch.rand(30, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -143,6 +151,10 @@ def test_compiled_and_hooked():
     torch.testing.assert_close(torch.compile(mlp(), backend="eager", fullgraph=True)(X), want)
 
 
+def _split(linear):
+    return ColwiseParticleParallel()._apply(linear, None)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -154,6 +166,7 @@ def test_compiled_and_hooked():
         (lambda: DipoleField(POSITIONS, PLACES * np.nan), ValueError, "dipole_places: got .* want finite"),
         (lambda: DipoleField(20, PLACES), TypeError, "positions: got int"),
         (lambda: DipoleField(POSITIONS, PLACES, 0), ValueError, "dipole_dim: got 0"),
+        (lambda: _split(ParticleLinear(field(), 3)), TypeError, "module: got one with a DipoleField, want Particles"),
         (lambda: ParticleMLP([20, 3], dipole_places=PLACES), ValueError, "dipole_places: got some without positions"),
     ],
 )
