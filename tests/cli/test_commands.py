@@ -174,6 +174,11 @@ def test_memory(capsys):
     rows = {line[:22].strip(): line[22:].split() for line in capsys.readouterr().out.splitlines()[2:]}
     assert rows["parameters"][0] == "6,006"  # 3 * 784 fewer
     assert rows["fixed positions"][:2] == ["9.41", "kB"]
+    field = ["memory", "--sizes", "784,512,10", "--dim", "2", "--dipole-dim", "8", "--dipole-places", "49"]
+    assert main([*field, "--fixed-inputs"]) == 0
+    rows = {line[:22].strip(): line[22:].split() for line in capsys.readouterr().out.splitlines()[2:]}
+    assert rows["parameters"][0] == "6,134"  # 49 * 8 + 11 * 522
+    assert "num_dipole_places: got 49 without fixed_positions" in fails(capsys, *field)
     assert "--sizes: got '784'" in fails(capsys, "memory", "--sizes", "784")
     assert "--sizes: got 'a,b'" in fails(capsys, "memory", "--sizes", "a,b")
     assert "--batch: got 0" in fails(capsys, "memory", "--sizes", "4,3", "--batch", "0")
