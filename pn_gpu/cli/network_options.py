@@ -52,9 +52,9 @@ def add_network_arguments(group: argparse._ArgumentGroup) -> None:
         "--dipole-dim",
         type=int,
         metavar="D",
-        help=f"of their dipoles (default: N; with --grid {DIPOLE_DIM_OF_MANY}; neither given: 3 with the paper's"
-        f" recipe, 2 and 4 with the modern one, and {DIPOLE_DIM_OF_MANY} instead of 4 for {MANY_OUTPUTS} outputs or more below"
-        f" {SMALL_DATA} examples)",
+        help=f"of their dipoles (default: N; with --grid {DIPOLE_DIM_OF_MANY}; neither given: 3 with the paper's "
+        " recipe, 2 and 4 with the modern one,"
+        f" and {DIPOLE_DIM_OF_MANY} instead of 4 for {MANY_OUTPUTS} outputs or more below {SMALL_DATA} examples)",
     )
     group.add_argument(
         "--initialisation",
