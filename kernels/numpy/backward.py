@@ -33,7 +33,7 @@ def backward(
         work = layer_work(len(x), x.shape[1], dz.shape[1])
         groups = share_out(x.shape[1], BACKWARD_TILE[0], work)
         # Every group sums over its own rows, so the result does not depend on which thread comes first.
-        reductions = [None] * len(groups) if total is None else [total, *(total.new_group() for _ in groups[1:])]
+        others = [] if total is None else [total.new_group() for _ in groups[1:]]
         for batch in tile_slices(len(x), BATCH_TILE):
             x_batch, dx_batch = x[batch], None if dx is None else dx[batch]
             # Contiguous: the rows of a wide matrix lie on a memory page each, and every tile of x meets them again.
@@ -42,9 +42,10 @@ def backward(
             def pass_over_group(task: tuple[list[slice], Reduction | None]) -> None:
                 _pass_over_tiles(task[0], x_batch, dz_tiles, pairs, dx_batch, task[1])  # noqa: B023 - used at once
 
-            parallel_map(pass_over_group, list(zip(groups, reductions, strict=False)), work)
-        while total is not None and len(reductions) > 1:
-            total.merge(reductions.pop(1))  # which goes at once: it is as wide as the layer
+            tasks = zip(groups, [total, *others] if others else [total] * len(groups), strict=True)
+            parallel_map(pass_over_group, list(tasks), work)
+        while total is not None and others:
+            total.merge(others.pop(0))  # which goes at once: it is as wide as the layer
     dr_in, dv_in, dr_out, dv_out = (None, None, None, None) if total is None else total.gradients()
     return OperatorGradient(dx, dr_in, dv_in, dr_out, dv_out, dbias)
 

@@ -170,7 +170,7 @@ def _define(name: str, settings: str) -> None:
     def backward(dz: Tensor, x: Tensor, *rest: Any) -> list[Tensor]:
         particles, settings, needs = Particles(*rest[:4]), rest[4:-3], rest[-3:]
         residuals = staging.take_residuals(int(settings[0])) if name == "chosen_linear" else None
-        gradient = compute.backward(dz, x, particles, how_of(name, settings), *needs[:2], residuals)
+        gradient = compute.backward(dz, x, particles, how_of(name, settings), needs[0], needs[1], residuals)
         return as_list(gradient, *needs)
 
     def hessian(*arguments: Any) -> list[Tensor]:

@@ -70,9 +70,10 @@ def hessian_product(
         tensors = dz, x, *particles, u.dz, u.x, *(u.particles or (None,) * 4)
         values: Any = chunks.values_of(*tensors)
         if values is not None:
+            dz, x, u_dz, u_x = values[0], values[1], values[6], values[7]
+            u = Direction(u_dz, u_x, None if u.particles is None else Particles(*values[8:]))
             with temporarily_clear_interpreter_stack():
-                of_u = Direction(*values[6:8], None if u.particles is None else Particles(*values[8:]))
-                return hessian_product(*values[:2], Particles(*values[2:6]), of_u, how, need_dz, need_rest)
+                return hessian_product(dz, x, Particles(*values[2:6]), u, how, need_dz, need_rest)
     dtype = _dtype_of(dz, x, *particles)
     arguments = [_matrix(dz, dtype), _matrix(x, dtype), *(p.to(dtype) for p in particles)]
     directions = [None if t is None else _matrix(t, dtype) for t in (u.dz, u.x)]

@@ -307,8 +307,7 @@ class ParticleLinear(nn.Module):
         )
 
     def _operands(self) -> LayerParticles:
-        node_sets = self._modules  # where attributes are looked for last
-        return LayerParticles(*node_sets["in_particles"](), *node_sets["out_particles"]())
+        return LayerParticles(*self.in_particles(), *self.out_particles())
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "weight":

@@ -43,6 +43,15 @@ def test_gradgradcheck(potential, small_chunks):
     assert gradgradcheck(linear, leaves(), check_fwd_over_rev=True)
 
 
+def test_torch_keeps_its_threads(small_chunks):
+    threads = torch.get_num_threads()
+    for how in HOW.values():
+        arguments = leaves()
+        gradient = torch.autograd.grad(by(how)(*arguments).sin().sum(), arguments, create_graph=True)
+        torch.autograd.grad(gradient, arguments, directions())
+        assert torch.get_num_threads() == threads
+
+
 @pytest.mark.parametrize("potential", SMOOTH)
 def test_gradgradcheck_of_a_layer_onto_itself(potential, small_chunks):
     """A node's distance to itself is 0, and what rounding makes of it is not cut off with its derivative."""
