@@ -32,18 +32,21 @@ def are_plain(*tensors: Tensor | None) -> bool:
 
 
 def values_of(*tensors: Tensor | None) -> list[Tensor | None] | None:
-    """What tensors stand for within levels of torch.func that differentiate none of them; None where one does."""
-    values = [None if t is None else _value(t) for t in tensors]
-    return None if any(v is None and t is not None for v, t in zip(values, tensors, strict=True)) else values
+    """What tensors stand for where one level of torch.func is active, which differentiates none of them; else None.
 
-
-def _value(tensor: Tensor) -> Tensor | None:
-    functorch = torch._C._functorch
-    while functorch.is_functorch_wrapped_tensor(tensor):
-        if not functorch.is_gradtrackingtensor(tensor) or _is_differentiated(tensor):
+    Tangents of outer levels would not be seen here, so there is to be none.
+    """
+    functorch, values = torch._C._functorch, []
+    if len(functorch.get_interpreter_stack() or ()) != 1:
+        return None
+    for t in tensors:
+        if t is None or not functorch.is_functorch_wrapped_tensor(t):
+            values.append(t)
+        elif not functorch.is_gradtrackingtensor(t) or _is_differentiated(t):
             return None
-        tensor = functorch.get_unwrapped(tensor)
-    return tensor
+        else:
+            values.append(functorch.get_unwrapped(t))
+    return values
 
 
 def _is_differentiated(tensor: Tensor) -> bool:
