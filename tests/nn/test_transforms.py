@@ -25,6 +25,25 @@ def test_nested_transforms(outer, inner):
     assert_close(got, want)
 
 
+NESTED = {
+    "one": lambda f, p, u: jvp(f, p, u)[1],
+    "two": lambda f, p, u: jvp(lambda *a: jvp(f, a, u)[1], p, u)[1],
+    "by different arguments": lambda f, p, u: jvp(
+        lambda r: jvp(lambda x: f(x, r, *p[2:]), p[:1], u[:1])[1], p[1:2], u[1:2]
+    )[1],
+    "by the tangent": lambda f, p, u: jvp(lambda t: jvp(lambda x: f(x, *p[1:]), p[:1], (t,))[1], u[:1], p[:1])[1],
+    "two over reverse": lambda f, p, u: jvp(lambda *a: jvp(grad(f, ALL), a, u)[1], p, u)[1],
+    "around reverse": lambda f, p, u: jvp(grad(lambda *a: jvp(f, a, u)[1], ALL), p, u)[1],
+}
+
+
+@pytest.mark.parametrize("nested", NESTED)
+def test_nested_forward_modes(nested):
+    """A level computes on plain values only where no other one has a tangent in them."""
+    point, u = plain(), directions()
+    assert_close(*(NESTED[nested](loss(linear), point, u) for linear in (pn.particle_linear, stored)))
+
+
 def test_dual_tensors():
     for missing in (None, 1, 5):
         tangents = []
