@@ -32,7 +32,7 @@ def backward_elements(batch: int, n_in: int, n_out: int, dim: int, num_dipole: i
     width, rows = min(n_out, BACKWARD_TILE[1]), min(batch, BATCH_TILE)
     copied = rows * n_out if n_out > width else 0  # dz by tiles; a single tile is dz itself
     moments = num_dipole * (dim + 1)
-    sums = 2 * (n_in + n_out) * moments + groups * n_out * moments
+    sums = 2 * (n_in + n_out) * moments + (groups - 1) * n_out * moments
     return sums + copied + forward_elements(n_in, n_out, dim, num_dipole)
 
 
@@ -80,7 +80,8 @@ def _forward_tiles(batch: int, n_in: int, n_out: int) -> dict[str, int]:
     rows = min(batch, BATCH_TILE)
     width = share_sizes(n_out, FORWARD_TILE[1], layer_work(batch, n_in, n_out))[0]
     tile = min(n_in, FORWARD_TILE[0]) * width
-    return {"weights": tile, "products": tile, "total": rows * width, "partial": rows * width}
+    partial = rows * width if n_in > FORWARD_TILE[0] else 0  # a single tile is the total
+    return {"weights": tile, "products": tile, "total": rows * width, "partial": partial}
 
 
 def _backward_tiles(batch: int, n_in: int, n_out: int) -> dict[str, int]:
@@ -89,4 +90,5 @@ def _backward_tiles(batch: int, n_in: int, n_out: int) -> dict[str, int]:
     height = share_sizes(n_in, BACKWARD_TILE[0], layer_work(batch, n_in, n_out))[0]
     tile = height * min(n_out, BACKWARD_TILE[1])
     tiles = dict.fromkeys(("values", "products", "spare"), tile)
-    return tiles | dict.fromkeys(("inputs", "total", "partial"), rows * height)
+    partial = rows * height if n_out > BACKWARD_TILE[1] else 0
+    return tiles | {"inputs": rows * height, "total": rows * height, "partial": partial}
