@@ -27,8 +27,8 @@ MOST_BATCH_PARTS = 16
 def particle_gradient(
     x: Rows, dz: Rows, tables: ParticleTables, factors: Factors | None, functions: PairwiseFunctions, arithmetic: str
 ) -> tuple[Any, Any, Any, Any]:
-    """dr_in [N, n], dv_in [N, d], dr_out [M, n], dv_out [M, d] of G = x^T dz, in the dtype of the tables."""
-    if x.batch == 0 or tables.size_in == 0 or tables.size_out == 0:
+    """dr_in [S, N, n], dv_in [S, N, d], dr_out [S, M, n], dv_out [S, M, d] of G = x^T dz in the dtype of the tables."""
+    if 0 in (tables.sets, x.batch, tables.size_in, tables.size_out):
         return (*_empty_gradient(tables, zero=True), *_empty_gradient(tables.exchanged(), zero=True))
     fits = functions.derivative_is_minus_value or 2 * tables.d <= MAX_WIDTH
     if arithmetic in ("float32", "float64") or not functions.smooth_at_zero or not fits:
@@ -39,7 +39,7 @@ def particle_gradient(
 def _empty_gradient(tables: ParticleTables, zero: bool = False) -> tuple[Any, Any]:
     """Memory for the gradients of the input particles."""
     make = tables.inputs.new_zeros if zero else tables.inputs.new_empty
-    return make((tables.size_in, tables.n)), make((tables.size_in, tables.d))
+    return make((tables.sets, tables.size_in, tables.n)), make((tables.sets, tables.size_in, tables.d))
 
 
 class Chunks(NamedTuple):
@@ -84,8 +84,9 @@ class Parts(NamedTuple):
         return self.chunks.chunks_in * self.batch
 
 
-def _parts(x: Rows, dz: Rows, tile: GradientTile, device: Device) -> Parts:
-    programs = device.multiprocessors * tile.programs
+def _parts(x: Rows, dz: Rows, sets: int, tile: GradientTile, device: Device) -> Parts:
+    """The parts of every set: all sets together fill the device."""
+    programs = max(1, device.multiprocessors * tile.programs // sets)
     chunks = choose_chunks(triton.cdiv(x.columns, tile.BI), triton.cdiv(dz.columns, tile.BJ), programs)
     steps = triton.cdiv(x.batch, tile.BK)
     wanted = min(steps, programs // (chunks.chunks_in * chunks.chunks_out), MOST_BATCH_PARTS)
@@ -120,8 +121,11 @@ def _sizes(x: Rows, dz: Rows, tables: ParticleTables, parts: Parts) -> tuple[int
         parts.chunks.tiles_out,
         parts.batch,
         parts.rows,
+        x.set_stride,
+        dz.set_stride,
         x.stride,
         dz.stride,
+        tables.set_stride,
         tables.stride,
     )
 
@@ -132,10 +136,10 @@ def _from_differences(
     device = device_of(x.high)
     n, d = tables.n, tables.d
     tile = difference_tile(arithmetic)
-    parts = _parts(x, dz, tile, device)
-    sums_in = tables.inputs.new_empty((parts.of_inputs, n + d, tables.padded_in))
-    sums_out = tables.inputs.new_empty((parts.of_outputs, n + d, tables.padded_out))
-    difference_kernel[(parts.chunks.chunks_in, parts.chunks.chunks_out, parts.batch)](
+    parts = _parts(x, dz, tables.sets, tile, device)
+    sums_in = tables.inputs.new_empty((tables.sets, parts.of_inputs, n + d, tables.padded_in))
+    sums_out = tables.inputs.new_empty((tables.sets, parts.of_outputs, n + d, tables.padded_out))
+    difference_kernel[(tables.sets * parts.batch, parts.chunks.chunks_in, parts.chunks.chunks_out)](
         x.high,
         x.low,
         dz.high,
@@ -156,17 +160,17 @@ def _from_differences(
 
 def _gradient_from_sums(sums: Any, tables: ParticleTables) -> tuple[Any, Any]:
     """Gradients of the input particles of ``tables`` from their slabs of summed differences."""
-    total = sums[:, :, : tables.size_in].sum(dim=0).T  # [N, n + d]
+    total = sums[..., : tables.size_in].sum(dim=1).mT  # [S, N, n + d]
     # The differences that were summed are scaled as the positions in the tables are.
-    dr = total[:, : tables.n] * (2 / tables.position_scale)
-    return dr.contiguous(), total[:, tables.n :].contiguous()
+    dr = total[..., : tables.n] * (2 / tables.position_scale)
+    return dr.contiguous(), total[..., tables.n :].contiguous()
 
 
 class MomentTable(NamedTuple):
     """Columns [high | low] of `moments.moment_table_kernel` at the particles of both sides, and their width."""
 
-    inputs: Any  # [chunks, N' + ..., width]
-    outputs: Any  # [chunks, M' + ..., width]
+    inputs: Any  # [S, chunks, N' + ..., width]
+    outputs: Any  # [S, chunks, M' + ..., width]
     chunks: int
     width: int
 
@@ -176,12 +180,13 @@ def _moment_table(tables: ParticleTables, axes: int) -> MomentTable:
     width = max(MIN_WIDTH, min(MAX_WIDTH, triton.next_power_of_2(columns)))
     chunks = triton.cdiv(columns, width)
     particles = tables.padded_in + tables.padded_out
-    table = torch.empty((chunks, particles, width), dtype=torch.bfloat16, device=tables.inputs.device)
-    moment_table_kernel[(particles // BLOCK, chunks)](
-        table, tables.inputs, particles, tables.stride, n=tables.n, d=tables.d, AXES=axes, WIDTH=width, BLOCK=BLOCK,
-        num_warps=4,
+    table = torch.empty((tables.sets, chunks, particles, width), dtype=torch.bfloat16, device=tables.inputs.device)
+    blocks = particles // BLOCK
+    moment_table_kernel[(tables.sets * blocks, chunks)](
+        table, tables.inputs, blocks, tables.set_stride, tables.stride, n=tables.n, d=tables.d, AXES=axes, WIDTH=width,
+        BLOCK=BLOCK, num_warps=4,
     )  # fmt: skip
-    return MomentTable(table, table[:, tables.padded_in :], chunks, width)
+    return MomentTable(table, table[:, :, tables.padded_in :], chunks, width)
 
 
 def _from_moments(
@@ -194,17 +199,18 @@ def _from_moments(
     moments = _moment_table(tables, tables.n)
     dipoles = moments if merged else _moment_table(tables, 0)
     tile = moment_tile(device.family, arithmetic, merged, split_tile, moments.width)
-    parts = _parts(x, dz, tile, device)
+    parts = _parts(x, dz, tables.sets, tile, device)
+    slices = tables.sets * moments.chunks
 
     def slabs(table: MomentTable, count: int, padded: int) -> Any:
-        return tables.inputs.new_empty((moments.chunks, count, padded, table.width))
+        return tables.inputs.new_empty((tables.sets, moments.chunks, count, padded, table.width))
 
     sums_in = slabs(moments, parts.of_inputs, tables.padded_in)
     sums_out = slabs(moments, parts.of_outputs, tables.padded_out)
     dipole_sums_in = sums_in if merged else slabs(dipoles, parts.of_inputs, tables.padded_in)
     dipole_sums_out = sums_out if merged else slabs(dipoles, parts.of_outputs, tables.padded_out)
     for is_factored in (False,) if factors is None else (True, False):
-        moment_kernel[(parts.chunks.chunks_in, parts.chunks.chunks_out, moments.chunks * parts.batch)](
+        moment_kernel[(slices * parts.batch, parts.chunks.chunks_in, parts.chunks.chunks_out)](
             x.high,
             x.low,
             dz.high,
@@ -221,7 +227,9 @@ def _from_moments(
             dipole_sums_in,
             dipole_sums_out,
             *_sizes(x, dz, tables, parts),
-            0 if factors is None else len(factors.is_far),
+            0 if factors is None else factors.set_stride,
+            0 if factors is None else factors.blocks,
+            moments.chunks,
             n=tables.n,
             VALUE=functions.value,
             DERIVATIVE=functions.derivative,
@@ -249,7 +257,7 @@ def _factor_arguments(factors: Factors | None, unread: Any) -> tuple[Any, ...]:
 def _gradient_from_moments(sums: Any, dipole_sums: Any, tables: ParticleTables, merged: bool) -> tuple[Any, Any]:
     """Gradients of the input particles of ``tables`` from their slabs of moments."""
     dr, dv = _empty_gradient(tables)
-    gradient_from_moments_kernel[(triton.cdiv(tables.size_in, BLOCK),)](
+    gradient_from_moments_kernel[(tables.sets * triton.cdiv(tables.size_in, BLOCK),)](
         sums,
         dipole_sums,
         tables.inputs,
@@ -257,7 +265,10 @@ def _gradient_from_moments(sums: Any, dipole_sums: Any, tables: ParticleTables, 
         dv,
         tables.size_in,
         tables.padded_in,
-        sums.shape[1],
+        sums.shape[2],
+        sums.stride(0),
+        dipole_sums.stride(0),
+        tables.set_stride,
         tables.stride,
         SCALE=tables.position_scale,
         n=tables.n,
