@@ -54,6 +54,7 @@ def difference_kernel(
     tiles_out,
     batch_parts,
     rows_of_part,
+    sets,  # a constant where it is 1
     stride_x_set,
     stride_dz_set,
     stride_x,
@@ -72,7 +73,7 @@ def difference_kernel(
     BK: tl.constexpr,
 ):
     """Sums of a chunk of tiles [BI, BJ] of a set; the positions in the tables are scaled, and so are the sums."""
-    i_set, i_part = tl.program_id(0) // batch_parts, tl.program_id(0) % batch_parts
+    i_part, i_set = tl.program_id(0) // sets, tl.program_id(0) % sets
     i_in, i_out = tl.program_id(1), tl.program_id(2)
     x, x_low, dz, dz_low, batch = rows_from(
         x, x_low, dz, dz_low, batch, i_set, stride_x_set, stride_dz_set, stride_x, stride_dz,

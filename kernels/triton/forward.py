@@ -35,6 +35,7 @@ def product_kernel(
     size_out,
     inputs_per_split,
     tiles_out,
+    sets,  # a constant where it is 1, and then all that it takes is gone
     stride_x_set,
     stride_x,
     stride_table_set,
@@ -59,9 +60,8 @@ def product_kernel(
 ):
     """One tile [BO, BB] of z^T of one set, over one part of the inputs."""
     # Neighbouring programs share their rows of x.
-    i_out, i_row, i_split = tl.program_id(0) % tiles_out, tl.program_id(0) // tiles_out, tl.program_id(1)
-    tiles_batch = tl.cdiv(batch, BB)
-    i_batch, i_set = i_row % tiles_batch, (i_row // tiles_batch).to(tl.int64)
+    i_out, i_rows, i_split = tl.program_id(0) % tiles_out, tl.program_id(0) // tiles_out, tl.program_id(1)
+    i_batch, i_set = i_rows // sets, (i_rows % sets).to(tl.int64)
     if CHOOSES:  # noqa: SIM102
         if any_far(is_far + i_set * blocks, blocks) == FACTORED:
             return

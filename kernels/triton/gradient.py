@@ -121,6 +121,7 @@ def _sizes(x: Rows, dz: Rows, tables: ParticleTables, parts: Parts) -> tuple[int
         parts.chunks.tiles_out,
         parts.batch,
         parts.rows,
+        tables.sets,
         x.set_stride,
         dz.set_stride,
         x.stride,
@@ -200,7 +201,6 @@ def _from_moments(
     dipoles = moments if merged else _moment_table(tables, 0)
     tile = moment_tile(device.family, arithmetic, merged, split_tile, moments.width)
     parts = _parts(x, dz, tables.sets, tile, device)
-    slices = tables.sets * moments.chunks
 
     def slabs(table: MomentTable, count: int, padded: int) -> Any:
         return tables.inputs.new_empty((tables.sets, moments.chunks, count, padded, table.width))
@@ -210,7 +210,7 @@ def _from_moments(
     dipole_sums_in = sums_in if merged else slabs(dipoles, parts.of_inputs, tables.padded_in)
     dipole_sums_out = sums_out if merged else slabs(dipoles, parts.of_outputs, tables.padded_out)
     for is_factored in (False,) if factors is None else (True, False):
-        moment_kernel[(slices * parts.batch, parts.chunks.chunks_in, parts.chunks.chunks_out)](
+        moment_kernel[(tables.sets * moments.chunks * parts.batch, parts.chunks.chunks_in, parts.chunks.chunks_out)](
             x.high,
             x.low,
             dz.high,

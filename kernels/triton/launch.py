@@ -190,6 +190,7 @@ def _product(
             tables.size_out,
             inputs_per_split,
             triton.cdiv(tables.size_out, tile.BO),
+            tables.sets,
             x.set_stride,
             x.stride,
             tables.set_stride,

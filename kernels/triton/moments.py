@@ -101,6 +101,7 @@ def moment_kernel(
     tiles_out,
     batch_parts,
     rows_of_part,
+    sets,  # a constant where it is 1
     stride_x_set,
     stride_dz_set,
     stride_x,
@@ -127,9 +128,10 @@ def moment_kernel(
     BK: tl.constexpr,
 ):
     """Moments of a chunk of tiles [BI, BJ] of a = G k' of a set, for a chunk of the moment table."""
-    i_slice, i_part = (tl.program_id(0) // batch_parts).to(tl.int64), tl.program_id(0) % batch_parts
+    i_piece, i_set = tl.program_id(0) // sets, (tl.program_id(0) % sets).to(tl.int64)
+    i_chunk, i_part = i_piece // batch_parts, i_piece % batch_parts
+    i_slice = i_set * chunks + i_chunk
     i_in, i_out = tl.program_id(1), tl.program_id(2)
-    i_set = i_slice // chunks
     if CHOOSES:  # noqa: SIM102
         if any_far(is_far + i_set * blocks, blocks) == FACTORED:
             return
