@@ -93,6 +93,13 @@ class SetsRoom:
         return parallel_map(on_one_thread, range(count), count * work)
 
 
+def num_sets(x: Array, *others: Array | None) -> int:
+    """How many sets x [B, N], or [S, B, N], and the other arrays of a call have; one may have 1 that all share."""
+    if x.ndim == 2:
+        return 1
+    return next((a.shape[0] for a in (x, *others) if a is not None and a.shape[0] != 1), 1)
+
+
 def of_set(a: Array, s: int) -> Array:
     """A stacked array's part of one set: its own, or the one that all sets share."""
     return a[s if a.shape[0] > 1 else 0, ...]

@@ -14,21 +14,29 @@
 //     any rows (float16, bfloat16)    weights are made in the registers where mma.sync wants its operand
 //
 // Where the tiles of z are too few to fill the device, the input particles are split over `splits` blocks, each of
-// which writes its part of the sum to partial [splits, B, M]; reduce.cuh adds the parts in a fixed order.
+// which writes its part of the sum to partial [splits, sets, B, M]; reduce.cuh adds the parts in a fixed order. So it
+// does where the sets share x, and dL/dx is the sum of theirs.
+//
+// Of several sets every array has one after the other, x_set, r_in_set, ... elements apart: 0 where they share one.
 //
 // Kernels are named forward_<rows of x per block>; their tiles are listed once more in tiles.py, which makes the grid:
-// block = (split * batch tiles + batch tile) * output tiles + output tile.
+// block = ((set * splits + split) * batch tiles + batch tile) * output tiles + output tile.
 
 #include "forward_fma.cuh"
 #include "forward_mma.cuh"
 #include "reduce.cuh"
 
 #define FORWARD_PARAMETERS                                                                                     \
-    const Scalar *x, long long x_stride, int aligned, const T *r_in, const T *v_in, const T *r_out,            \
-        const T *v_out, const T *bias, Scalar *z, T *partial, int batch, int inputs, int outputs, int splits
+    const Scalar *x, long long x_set, long long x_stride, int aligned, const T *r_in, long long r_in_set,      \
+        const T *v_in, long long v_in_set, const T *r_out, long long r_out_set, const T *v_out,                \
+        long long v_out_set, const T *bias, long long bias_set, Scalar *z, T *partial, int sets, int batch,    \
+        int inputs, int outputs, int splits
+#define SET set_of_block(sets)
 #define FORWARD_ARGUMENTS                                                                                      \
-    {x, x_stride, batch, inputs, aligned != 0}, {r_in, v_in, inputs}, {r_out, v_out, outputs}, {               \
-        bias, z, partial, batch, outputs, splits                                                               \
+    {x + SET * x_set, x_stride, batch, inputs, aligned != 0},                                                  \
+        {r_in + SET * r_in_set, v_in + SET * v_in_set, inputs},                                                \
+        {r_out + SET * r_out_set, v_out + SET * v_out_set, outputs}, {                                         \
+        bias, SET * bias_set, z, partial, SET, sets, block_of_set(sets), batch, outputs, splits                \
     }
 
 #if TENSOR_CORES

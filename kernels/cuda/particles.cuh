@@ -65,6 +65,10 @@ struct NodeSet {
     }
 };
 
+// The place of a block in a grid of several sets: the grid of one set as often as there are sets.
+__device__ inline int set_of_block(int sets) { return blockIdx.x / (gridDim.x / sets); }
+__device__ inline unsigned block_of_set(int sets) { return blockIdx.x % (gridDim.x / sets); }
+
 // Beside the tiles of x and dz, 48 KB of shared memory hold particles of so many components.
 constexpr int MOST_SHARED_COMPONENTS = sizeof(T) == 8 ? 14 : 16;
 

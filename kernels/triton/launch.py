@@ -16,6 +16,7 @@ import torch
 import triton
 
 from pn_gpu.kernels.room import PRECISIONS, Direct, OperatorGradient, Particles
+from pn_gpu.kernels.sets import num_sets
 from pn_gpu.kernels.triton.device import COMPILE_OPTIONS, Device, device_of, on_device_of
 from pn_gpu.kernels.triton.factors import (
     MOST_DIPOLE_COMPONENTS,
@@ -27,7 +28,7 @@ from pn_gpu.kernels.triton.forward import product_kernel, sum_splits_kernel
 from pn_gpu.kernels.triton.gradient import particle_gradient
 from pn_gpu.kernels.triton.potentials import PairwiseFunctions, pairwise_functions
 from pn_gpu.kernels.triton.rows import Rows, aligned_rows
-from pn_gpu.kernels.triton.sets import num_sets, set_stride
+from pn_gpu.kernels.triton.sets import set_stride
 from pn_gpu.kernels.triton.tables import ParticleTables, make_tables
 from pn_gpu.kernels.triton.tiles import (
     FACTORED_PRODUCT_TILES,
@@ -89,7 +90,7 @@ def forward(x: Any, particles: Particles, bias: Any | None, how: Direct, keep: b
     functions = pairwise_functions(how.potential)
     size_out = particles.r_out.shape[-2]
     with on_device_of(x):
-        sets = num_sets(x, *particles) if bias is None else num_sets(x, *particles, bias.unsqueeze(-2))
+        sets = num_sets(x, *particles, bias)
         shape = (x.shape[0], size_out) if x.ndim == 2 else (sets, x.shape[1], size_out)
         kept = _tables_of(particles, sets, functions, arithmetic)
         rows = aligned_rows(x, split=arithmetic == "halves")

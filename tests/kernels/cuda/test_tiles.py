@@ -74,8 +74,8 @@ def test_more_elements_than_32_bits_count() -> None:
     particles = [np.zeros(shape, np.float32) for shape in ((inputs, 2), (inputs, 2), (outputs, 2), (outputs, 2))]
     launch.forward(runtime, huge(batch, inputs), *particles, None, potentials.get("gaussian"))
     arguments = runtime.launches[0].arguments
-    assert arguments[1] == inputs
-    assert isinstance(arguments[1], np.int64)
+    assert arguments[2] == inputs
+    assert isinstance(arguments[2], np.int64)
     launch.backward(runtime, huge(batch, outputs), huge(batch, inputs), *particles, potentials.get("gaussian"))
     assert all(0 < step.blocks <= tiles.MAX_BLOCKS for step in runtime.launches)
 
