@@ -16,6 +16,7 @@ from pn_gpu.model.parameters import ParameterVector
 from pn_gpu.training.batches import Batch
 from pn_gpu.training.checkpoint import save_checkpoint
 from pn_gpu.training.distributed import sum_gradient
+from pn_gpu.training.label_smoothing import smooth_labels
 from pn_gpu.training.metrics import Accumulator, evaluate
 from pn_gpu.training.passes import batch_gradient
 from pn_gpu.training.progress import Progress
@@ -137,8 +138,9 @@ def _part_gradient(run: TrainingRun, batch: Batch, metrics: Accumulator) -> tupl
     if batch.x.shape[0] == 0:  # more processes than rows in a last, small batch
         zeros = network.backend.zeros(network.num_parameters, network.dtype)
         return network.backend.zeros((), network.dtype), ParameterVector(network.parameters.layout, zeros)
-    loss, gradient, outputs = batch_gradient(network, batch.x, batch.targets, run.rng, batch.weights)
-    metrics.add(loss, outputs, batch.targets, batch.weights)
+    targets = smooth_labels(batch.targets, run.label_smoothing, network)
+    loss, gradient, outputs = batch_gradient(network, batch.x, targets, run.rng, batch.weights)
+    metrics.add(loss, outputs, targets, batch.weights)
     return loss, gradient
 
 
