@@ -207,7 +207,7 @@ class _ParticleLinearBackward(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> Any:
         how, wanted, tensors = arguments[0], arguments[1:4], arguments[4:]
-        if isinstance(how, Direct | Mehler) and not torch.is_grad_enabled():
+        if isinstance(how, Direct | Mehler) and not sets.may_be_differentiated(*tensors):
             dz, x, *particles = (stacked(a, dim, info.batch_size) for a, dim in zip(tensors, in_dims[4:], strict=True))
             if not _is_staged(x):
                 size = math.prod(x.shape[1:-1])

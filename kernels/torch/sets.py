@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from pn_gpu.kernels.room import How, OperatorGradient, Particles
 from pn_gpu.kernels.sets import of_set, select_set
@@ -57,6 +58,13 @@ class ParticleLinearSets(torch.autograd.Function):
         return None, None, None, dx, *each, dbias if need_dbias else None
 
 
+def may_be_differentiated(*tensors: Tensor) -> bool:
+    """Whether anybody may ask for a derivative of what is computed of the tensors."""
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+        return True
+    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+
+
 def gradients_of_sets(
     one_backward: One,
     how: tuple[How, ...],
@@ -67,8 +75,7 @@ def gradients_of_sets(
     residuals: Any = None,
 ) -> OperatorGradient:
     """Gradients of all sets: in one call, or where they are differentiated themselves set by set."""
-    plain = not torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active()
-    if plain or not how:
+    if not (how and may_be_differentiated(dz, x, *particles)):
         return compute.backward_sets(dz.contiguous(), x, particles, how, *wanted[:2], residuals)
     each = [one_backward(how[s], wanted, dz[s], of_set(x, s), select_set(particles, s)) for s in range(len(how))]
     stacks = [None if g[0] is None else torch.stack(g) for g in zip(*each, strict=True)]

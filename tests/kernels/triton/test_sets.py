@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -10,10 +11,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
+import pn_gpu as pn  # noqa: E402
 from bench.triton_compile import captured_launches  # noqa: E402
 from pn_gpu.kernels import potentials  # noqa: E402
 from pn_gpu.kernels import triton as room  # noqa: E402
 from pn_gpu.kernels.room import Direct, OperatorGradient, Particles  # noqa: E402
+from pn_gpu.kernels.sets import SetsRoom  # noqa: E402
+from pn_gpu.kernels.torch import compute  # noqa: E402
 from pn_gpu.kernels.triton import device, gradient, launch  # noqa: E402
 from support import oracle  # noqa: E402
 from support.dense import Call  # noqa: E402
@@ -90,7 +94,7 @@ def test_oracle(
 @interpreted
 @pytest.mark.parametrize("potential", ["gaussian", "lorentzian"])
 def test_moment_tables_of_several_chunks(potential: str) -> None:
-    sets = make(2, (19, 33, 30), torch.float16, dim=8, d=8, spread=0.3)
+    sets = make(2, (9, 13, 10), torch.float16, dim=8, d=8, spread=0.3)
     how = Direct(potentials.get(potential))
     z, _ = room.forward(sets.x, sets.particles, sets.bias, how)
     check(sets, how, z, room.backward(sets.dz, sets.x, sets.particles, how), FLOAT32_ERROR)
@@ -111,7 +115,7 @@ def test_sums_split_over_programs(dtype: Any, precision: str | None, monkeypatch
     parts: list[gradient.Parts] = []
     monkeypatch.setattr(launch, "_partial_sums", partial_sums)
     monkeypatch.setattr(gradient, "_parts", lambda *sizes: parts.append(make_parts(*sizes)) or parts[-1])
-    sets = make(2, (70, 300, 140), dtype, dim=2, spread=0.4)
+    sets = make(2, (40, 270, 140), dtype, dim=2, spread=0.4)
     how = Direct(potentials.get("gaussian"), precision)
     z, _ = room.forward(sets.x, sets.particles, sets.bias, how)
     # Sums of other parts than alone.
@@ -128,8 +132,8 @@ def test_factors_are_chosen_by_every_set(monkeypatch: pytest.MonkeyPatch) -> Non
     made: list[Any] = []
     make_factors = launch.make_factors
     monkeypatch.setattr(launch, "make_factors", lambda tables: made.append(make_factors(tables)) or made[-1])
-    cases = [oracle.random_case(9, 150, 130, dim=2, spread=0.4, seed=s) for s in range(3)]
-    cases[1].r_in[100] += 40
+    cases = [oracle.random_case(9, 20, 130, dim=2, spread=0.4, seed=s) for s in range(3)]
+    cases[1].r_in[10] += 40
     sets = beside_each_other([Call(case, torch.bfloat16) for case in cases])
     how = Direct(potentials.get("gaussian"))
     z, kept = room.forward(sets.x, sets.particles, sets.bias, how, keep=True)
@@ -143,7 +147,7 @@ def test_factors_are_chosen_by_every_set(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("columns", [32, 37])
 def test_what_sets_share_is_read_in_place(dtype: Any, columns: int) -> None:
     """Stride 0, and every other set of an array: the same bits as of arrays side by side, a gradient for every set."""
-    sets = make(3, (6, columns, 48), dtype, dim=2)
+    sets = make(3, (6, columns, 16), dtype, dim=2)
 
     def shared(a: Any) -> Any:
         return a[:1].expand(a.shape)
@@ -155,7 +159,9 @@ def test_what_sets_share_is_read_in_place(dtype: Any, columns: int) -> None:
         return a.mT.contiguous().mT
 
     how = Direct(potentials.get("gaussian"), "ieee")
-    nodes = Particles(shared(sets.particles.r_in), *map(every_other, sets.particles[1:3]), transposed(sets.particles[3]))
+    nodes = Particles(
+        shared(sets.particles.r_in), *map(every_other, sets.particles[1:3]), transposed(sets.particles[3])
+    )
     bias, dz = shared(sets.bias), every_other(sets.dz)
     for x in (shared(sets.x), every_other(sets.x), transposed(sets.x)):
         whole = x.contiguous(), Particles(*(p.contiguous() for p in nodes)), bias.contiguous()
@@ -168,7 +174,7 @@ def test_what_sets_share_is_read_in_place(dtype: Any, columns: int) -> None:
 @pytest.mark.parametrize("names", [("x",), ("r_in", "v_in"), ("x", "r_out"), ("bias",), ("x", *Particles._fields)])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_a_dimension_of_1_is_shared_and_its_gradients_summed(names: tuple[str, ...], dtype: Any) -> None:
-    sets = make(3, (6, 32, 48), dtype, dim=2)
+    sets = make(3, (6, 32, 16), dtype, dim=2)
     given = {"x": sets.x, **sets.particles._asdict(), "bias": sets.bias}
     one = {name: a[:1] if name in names else a for name, a in given.items()}
     every = {name: a[:1].expand(sets.x.shape[0], *a.shape[1:]) if name in names else a for name, a in given.items()}
@@ -217,6 +223,66 @@ def test_no_sets_have_a_gradient_of_zero_for_what_they_share() -> None:
     assert torch.equal(gradient.dr_in, torch.zeros(1, 4, 2))
 
 
+@pytest.fixture
+def torch_by_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sets of CPU tensors go where those of a GPU go."""
+    monkeypatch.setattr(compute, "_sets_room", lambda _: SetsRoom(lambda how: room, on_host=False))
+
+
+def loss(*arguments: Any) -> Any:
+    return pn.particle_linear(*arguments, method="direct").square().sum()
+
+
+SHARED = [(), (0,), (1, 2), (1, 2, 3, 4, 5)]
+
+
+def batch_of(shared: tuple[int, ...]) -> tuple[list[Any], tuple[int | None, ...]]:
+    """Arguments of torch.vmap over three layers, and their dimensions."""
+    sets = make(3, (4, 9, 7), torch.float64, dim=2)
+    arguments = sets.x, *sets.particles, sets.bias
+    return [a[0] if k in shared else a for k, a in enumerate(arguments)], tuple(
+        None if k in shared else 0 for k in range(6)
+    )
+
+
+@pytest.mark.usefixtures("torch_by_triton")
+@pytest.mark.parametrize("shared", SHARED)
+def test_vmap_is_one_launch_of_each_kernel(shared: tuple[int, ...]) -> None:
+    given, dims = batch_of(shared)
+    leaves = [a.requires_grad_() for a in given]
+    with captured_launches() as found:
+        z = torch.vmap(partial(pn.particle_linear, method="direct"), dims)(*leaves)
+        torch.autograd.grad(z.sum(), leaves)
+    by_autograd = Counter(launched.kernel.__name__ for launched in found)
+    with captured_launches() as found:
+        torch.vmap(torch.func.grad(loss, argnums=tuple(range(6))), dims)(*(a.detach() for a in given))
+    if shared != (1, 2, 3, 4, 5):  # one layer, of as many rows
+        assert by_autograd["product_kernel"] == 2  # z and dx
+        assert by_autograd["difference_kernel"] == 1
+    per_sample = Counter(launched.kernel.__name__ for launched in found)
+    assert per_sample["difference_kernel"] == 1
+
+
+@interpreted
+@pytest.mark.usefixtures("torch_by_triton")
+@pytest.mark.parametrize("shared", SHARED[:3])
+def test_vmap_has_the_values_of_a_loop(shared: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    given, dims = batch_of(shared)
+    leaves = [a.requires_grad_() for a in given]
+    gradients = torch.func.grad(loss, argnums=tuple(range(6)))
+    total = torch.autograd.grad(torch.vmap(loss, dims)(*leaves).sum(), leaves)
+    each = torch.vmap(gradients, dims)(*(a.detach() for a in given))
+    monkeypatch.undo()  # the loop goes the way of the CPU
+    ones = [
+        gradients(*(a.detach() if d is None else a.detach()[s] for a, d in zip(given, dims, strict=True)))
+        for s in range(3)
+    ]
+    for k, dim in enumerate(dims):
+        want = torch.stack([one[k] for one in ones])
+        torch.testing.assert_close(each[k], want)
+        torch.testing.assert_close(total[k], want if dim == 0 else want.sum(0))
+
+
 def launches(num_sets: int | None, size: int, dtype: Any) -> tuple[Counter[str], list[tuple[int, ...]]]:
     """Launches of a forward and a backward, and the grids of those that make weights."""
     sets = () if num_sets is None else (num_sets,)
@@ -231,17 +297,30 @@ def launches(num_sets: int | None, size: int, dtype: Any) -> tuple[Counter[str],
     return Counter(launched.kernel.__name__ for launched in found), grids
 
 
-@pytest.mark.parametrize(("size", "dtype"), [(512, torch.bfloat16), (50, torch.float32), (2048, torch.float16)])
-def test_launches_do_not_grow_with_the_sets(
-    size: int, dtype: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "factored"), [(torch.bfloat16, True), (torch.bfloat16, False), (torch.float32, False)]
+)
+def test_launches_do_not_grow_with_the_sets(dtype: Any, factored: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "INTERPRETED", device.Device("hopper", 132))
-    few, _ = launches(2, size, dtype)
+    monkeypatch.setattr(launch, "LEAST_FACTORED_WEIGHTS", 0 if factored else 2**62)
+    few, _ = launches(2, 50, dtype)
     many, grids = launches(100_000, 16, dtype)
-    assert many["product_kernel"] == few["product_kernel"] or size != 50
-    for counts in (few, many):
-        assert max(counts.values()) <= 4  # of z and of dx, with factors and without
+    assert few["product_kernel"] == (4 if factored else 2)  # of z and of dx; with factors and without
+    assert {name: count for name, count in many.items() if count > few[name]} == {}
     assert all(g[0] >= 100_000 and max(g[1:]) < 2**16 for g in grids)
+
+
+def test_a_set_alone_is_compiled_as_if_there_were_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton makes a constant of an argument that is 1, and the compiler takes what sets need out of the kernels."""
+    for dtype in (torch.bfloat16, torch.float32):
+        _, alone = launches(None, 64, dtype)
+        _, one = launches(1, 64, dtype)
+        assert alone == one
+    with captured_launches() as found:
+        x, particles = torch.empty(4, 64), Particles(*(torch.empty(64, 2) for _ in range(4)))
+        how = Direct(potentials.get("gaussian"), "ieee")
+        room.backward(x, x, particles, how)
+    assert [one.arguments["sets"] for one in found if "sets" in one.arguments] == [1, 1]
 
 
 def test_small_sets_fill_the_device_together(monkeypatch: pytest.MonkeyPatch) -> None:
