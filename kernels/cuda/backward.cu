@@ -122,6 +122,14 @@ __device__ inline void make_g(GradientTiles& tiles, const Matrix x, const Matrix
     __syncthreads();
 }
 
+// Where the set of a block lies is read once a tile, so it waits in shared memory: registers are short. In double it is
+// the shared memory that is full.
+#if defined(SCALAR_FLOAT64)
+#define OF_BLOCK
+#else
+#define OF_BLOCK __shared__
+#endif
+
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT(sizeof(T) == 8 ? 1 : THREADS == 128 ? 3 : 2))
     particle_gradient(const Scalar* x_data, long long x_set, long long x_stride, int x_aligned,
                       const Scalar* dz_data, long long dz_set, long long dz_stride, int dz_aligned, const T* r_in,
@@ -133,10 +141,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT(sizeof(T) == 8 ? 
     __shared__ ParticleTile<TILE_OUT> out_particles;
     GradientTiles& tiles = *(GradientTiles*)storage;
     const int set = set_of_block(sets), block = block_of_set(sets);
-    // Where the set lies: read once a tile, and registers are short.
-    __shared__ Matrix x, dz;
-    __shared__ NodeSet in, out;
-    if (threadIdx.x == 0) {
+    OF_BLOCK Matrix x, dz;
+    OF_BLOCK NodeSet in, out;
+    if (threadIdx.x == 0 || sizeof(T) == 8) {
         x = {x_data + set * x_set, x_stride, batch, inputs, x_aligned != 0};
         dz = {dz_data + set * dz_set, dz_stride, batch, outputs, dz_aligned != 0};
         in = {r_in + set * r_in_set, v_in + set * v_in_set, inputs};

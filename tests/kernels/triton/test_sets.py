@@ -101,8 +101,12 @@ def test_moment_tables_of_several_chunks(potential: str) -> None:
 
 
 @interpreted
-@pytest.mark.parametrize(("dtype", "precision"), [(torch.float16, None), (torch.float32, "ieee")])
-def test_sums_split_over_programs(dtype: Any, precision: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("shape", "dtype", "precision"), [((40, 520, 20), torch.float16, None), ((40, 270, 140), torch.float32, "ieee")]
+)
+def test_sums_split_over_programs(
+    shape: tuple[int, int, int], dtype: Any, precision: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On a large device the inputs, the tiles and the batch of every set are parted."""
     monkeypatch.setattr(device, "INTERPRETED", device.Device("hopper", 44))
     splits: list[int] = []
@@ -115,7 +119,7 @@ def test_sums_split_over_programs(dtype: Any, precision: str | None, monkeypatch
     parts: list[gradient.Parts] = []
     monkeypatch.setattr(launch, "_partial_sums", partial_sums)
     monkeypatch.setattr(gradient, "_parts", lambda *sizes: parts.append(make_parts(*sizes)) or parts[-1])
-    sets = make(2, (40, 270, 140), dtype, dim=2, spread=0.4)
+    sets = make(2, shape, dtype, dim=2, spread=0.4)
     how = Direct(potentials.get("gaussian"), precision)
     z, _ = room.forward(sets.x, sets.particles, sets.bias, how)
     # Sums of other parts than alone.
