@@ -13,6 +13,7 @@ import numpy as np
 
 from pn_gpu.kernels.cuda import tiles
 from pn_gpu.kernels.cuda.source import SUM_DTYPES, ModuleKey, module_key
+from pn_gpu.kernels.integers import ceil_div
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.room import OperatorGradient, Particles
 from pn_gpu.kernels.sets import num_sets
@@ -187,9 +188,9 @@ def _bias_gradient(runtime: Runtime, module: ModuleKey, dz: Array, sets: int, dt
     if 0 in (sets, batch, outputs):
         return runtime.zeros(shape, dtype)
     rows = tiles.plan_rows(batch)
-    partial = runtime.empty((tiles.ceil_div(batch, rows), *shape), SUM_DTYPES[dtype])
+    partial = runtime.empty((ceil_div(batch, rows), *shape), SUM_DTYPES[dtype])
     data, set_stride, stride, _ = _rows(runtime, dz)
-    blocks = len(partial) * sets * tiles.ceil_div(outputs, 128)
+    blocks = len(partial) * sets * ceil_div(outputs, 128)
     arguments = (data, set_stride, stride, partial, *_int32(sets, batch, outputs, rows))
     runtime.launch(module, _checked(Launch("bias_gradient", blocks, 128, arguments)))
     dbias = runtime.empty(shape, dtype)

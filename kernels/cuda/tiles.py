@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pn_gpu.kernels.integers import ceil_div
+
 # 1 <= extent <= LIMIT: indices of rows and particles are 32-bit in the kernels, rounded up to whole chunks of tiles.
 LIMIT = 2**31 - 2**20
 # CUDA's own limit of the first grid axis.
@@ -89,11 +91,6 @@ class GradientPlan(NamedTuple):
     @property
     def blocks(self) -> int:
         return self.chunks_down * self.chunks_across
-
-
-def ceil_div(a: int, b: int) -> int:
-    """a / b, rounded up."""
-    return -(-a // b)
 
 
 def plan_forward(dtype: str, batch: int, inputs: int, outputs: int, multiprocessors: int, sets: int = 1) -> ForwardPlan:

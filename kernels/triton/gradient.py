@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 import triton
 
+from pn_gpu.kernels.integers import ceil_div
 from pn_gpu.kernels.triton.device import COMPILE_OPTIONS, Device, device_of
 from pn_gpu.kernels.triton.differences import difference_kernel
 from pn_gpu.kernels.triton.factors import Factors
@@ -56,10 +57,10 @@ def choose_chunks(tiles_in: int, tiles_out: int, programs: int) -> Chunks:
     """Chunks for at most ``programs`` programs: the longest has the fewest tiles, then the slabs are smallest."""
     best, best_cost = None, None
     for wanted_in in range(1, min(tiles_in, programs) + 1):
-        per_in = triton.cdiv(tiles_in, wanted_in)
-        chunks_in = triton.cdiv(tiles_in, per_in)
-        per_out = triton.cdiv(tiles_out, min(tiles_out, max(1, programs // chunks_in)))
-        chunks_out = triton.cdiv(tiles_out, per_out)
+        per_in = ceil_div(tiles_in, wanted_in)
+        chunks_in = ceil_div(tiles_in, per_in)
+        per_out = ceil_div(tiles_out, min(tiles_out, max(1, programs // chunks_in)))
+        chunks_out = ceil_div(tiles_out, per_out)
         cost = (per_in * per_out, chunks_out * tiles_in + chunks_in * tiles_out)
         if best_cost is None or cost < best_cost:
             best, best_cost = Chunks(per_in, per_out, chunks_in, chunks_out), cost
@@ -87,11 +88,11 @@ class Parts(NamedTuple):
 def _parts(x: Rows, dz: Rows, sets: int, tile: GradientTile, device: Device) -> Parts:
     """The parts of every set: all sets together fill the device."""
     programs = max(1, device.multiprocessors * tile.programs // sets)
-    chunks = choose_chunks(triton.cdiv(x.columns, tile.BI), triton.cdiv(dz.columns, tile.BJ), programs)
-    steps = triton.cdiv(x.batch, tile.BK)
+    chunks = choose_chunks(ceil_div(x.columns, tile.BI), ceil_div(dz.columns, tile.BJ), programs)
+    steps = ceil_div(x.batch, tile.BK)
     wanted = min(steps, programs // (chunks.chunks_in * chunks.chunks_out), MOST_BATCH_PARTS)
-    steps_of_part = triton.cdiv(steps, max(1, wanted))
-    return Parts(chunks, triton.cdiv(steps, steps_of_part), steps_of_part * tile.BK)
+    steps_of_part = ceil_div(steps, max(1, wanted))
+    return Parts(chunks, ceil_div(steps, steps_of_part), steps_of_part * tile.BK)
 
 
 def _launch_options(x: Rows, dz: Rows, tile: GradientTile, arithmetic: str) -> dict[str, Any]:
@@ -179,7 +180,7 @@ class MomentTable(NamedTuple):
 def _moment_table(tables: ParticleTables, axes: int) -> MomentTable:
     columns = 2 * tables.d * (axes + 1)
     width = max(MIN_WIDTH, min(MAX_WIDTH, triton.next_power_of_2(columns)))
-    chunks = triton.cdiv(columns, width)
+    chunks = ceil_div(columns, width)
     particles = tables.padded_in + tables.padded_out
     table = torch.empty((tables.sets, chunks, particles, width), dtype=torch.bfloat16, device=tables.inputs.device)
     blocks = particles // BLOCK
@@ -257,7 +258,7 @@ def _factor_arguments(factors: Factors | None, unread: Any) -> tuple[Any, ...]:
 def _gradient_from_moments(sums: Any, dipole_sums: Any, tables: ParticleTables, merged: bool) -> tuple[Any, Any]:
     """Gradients of the input particles of ``tables`` from their slabs of moments."""
     dr, dv = _empty_gradient(tables)
-    gradient_from_moments_kernel[(tables.sets * triton.cdiv(tables.size_in, BLOCK),)](
+    gradient_from_moments_kernel[(tables.sets * ceil_div(tables.size_in, BLOCK),)](
         sums,
         dipole_sums,
         tables.inputs,

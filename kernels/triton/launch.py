@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-import triton
 
+from pn_gpu.kernels.integers import ceil_div
 from pn_gpu.kernels.room import PRECISIONS, Direct, OperatorGradient, Particles
 from pn_gpu.kernels.sets import num_sets
 from pn_gpu.kernels.triton.device import COMPILE_OPTIONS, Device, device_of, on_device_of
@@ -190,7 +190,7 @@ def _product(
             x.columns,
             tables.size_out,
             inputs_per_split,
-            triton.cdiv(tables.size_out, tile.BO),
+            ceil_div(tables.size_out, tile.BO),
             tables.sets,
             x.set_stride,
             x.stride,
@@ -218,7 +218,7 @@ def _product(
             **COMPILE_OPTIONS,
         )
     if parts > 1:
-        sum_splits_kernel[(triton.cdiv(z.numel(), SUM_BLOCK),)](
+        sum_splits_kernel[(ceil_div(z.numel(), SUM_BLOCK),)](
             split_z,
             z if bias is None else bias,
             z,
@@ -236,7 +236,7 @@ def _product(
 
 def _tiles(x: Rows, tables: ParticleTables, tile: ProductTile) -> int:
     """Tiles of z of all sets."""
-    return tables.sets * triton.cdiv(tables.size_out, tile.BO) * triton.cdiv(x.batch, tile.BB)
+    return tables.sets * ceil_div(tables.size_out, tile.BO) * ceil_div(x.batch, tile.BB)
 
 
 def _factor_arguments(factors: Factors | None, unread: Any) -> tuple[Any, ...]:
@@ -259,11 +259,11 @@ def _tables_of(particles: Particles, sets: int, functions: PairwiseFunctions, ar
 
 def _splits(tiles: int, inputs: int, tile: ProductTile, device: Device) -> tuple[int, int]:
     """Into how many parts the inputs are split, and how many of them a part has, to fill the device."""
-    steps = triton.cdiv(inputs, tile.BK)
+    steps = ceil_div(inputs, tile.BK)
     wanted = tile.programs * device.multiprocessors // tiles
     splits = max(1, min(wanted, steps // MIN_STEPS_OF_SPLIT))
-    steps_per_split = triton.cdiv(steps, splits)
-    return triton.cdiv(steps, steps_per_split), steps_per_split * tile.BK
+    steps_per_split = ceil_div(steps, splits)
+    return ceil_div(steps, steps_per_split), steps_per_split * tile.BK
 
 
 def _partial_sums(z: Any, parts: int) -> Any:

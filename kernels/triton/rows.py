@@ -10,6 +10,7 @@ import torch
 import triton
 import triton.language as tl
 
+from pn_gpu.kernels.integers import ceil_div
 from pn_gpu.kernels.triton.sets import set_stride
 
 # Readable columns come in multiples of this: every load is then a whole 16-byte vector.
@@ -91,7 +92,7 @@ def aligned_rows(matrix: Any, split: bool = False) -> Rows:
     high = torch.empty((*sets, batch, columns), dtype=dtype, device=matrix.device)
     low = torch.empty_like(high) if split else high
     block = min(1024, triton.next_power_of_2(columns))
-    copy_rows_kernel[(math.prod(sets) * batch, triton.cdiv(columns, block))](
+    copy_rows_kernel[(math.prod(sets) * batch, ceil_div(columns, block))](
         matrix, high, low, batch, size, columns, set_stride(matrix), *matrix.stride()[-2:], SPLIT=split, BLOCK=block,
         num_warps=4,
     )  # fmt: skip

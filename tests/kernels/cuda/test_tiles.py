@@ -11,15 +11,16 @@ from pn_gpu.kernels import potentials
 from pn_gpu.kernels.cuda import launch, tiles
 from pn_gpu.kernels.cuda.launch import Launch
 from pn_gpu.kernels.cuda.source import SUM_DTYPES, ModuleKey
+from pn_gpu.kernels.integers import ceil_div
 from support.cuda_shim import ShimRuntime
 
 EXTENT = st.one_of(st.integers(1, 300), st.integers(1, 10**6))
 
 
-@given(st.sampled_from(sorted(SUM_DTYPES)), EXTENT, EXTENT, EXTENT, st.integers(1, 200))
-def test_forward_plan(dtype: str, batch: int, inputs: int, outputs: int, multiprocessors: int) -> None:
-    plan = tiles.plan_forward(dtype, batch, inputs, outputs, multiprocessors)
-    tiles_of_z = tiles.ceil_div(batch, plan.tile.rows) * tiles.ceil_div(outputs, plan.tile.outputs)
+@given(st.sampled_from(sorted(SUM_DTYPES)), EXTENT, EXTENT, EXTENT, st.integers(1, 200), st.integers(1, 50))
+def test_forward_plan(dtype: str, batch: int, inputs: int, outputs: int, multiprocessors: int, sets: int) -> None:
+    plan = tiles.plan_forward(dtype, batch, inputs, outputs, multiprocessors, sets)
+    tiles_of_z = sets * ceil_div(batch, plan.tile.rows) * ceil_div(outputs, plan.tile.outputs)
     assert plan.blocks == tiles_of_z * plan.splits
     assert 1 <= plan.splits <= tiles.MAX_SPLITS
     # A split sum's workspace is bounded by the device, not by the layer.
@@ -28,10 +29,10 @@ def test_forward_plan(dtype: str, batch: int, inputs: int, outputs: int, multipr
         assert plan.splits * plan.tile.depth <= inputs + plan.tile.depth
 
 
-@given(st.sampled_from(sorted(SUM_DTYPES)), EXTENT, EXTENT, st.integers(1, 200))
-def test_gradient_plan(dtype: str, inputs: int, outputs: int, multiprocessors: int) -> None:
-    plan = tiles.plan_gradient(dtype, inputs, outputs, multiprocessors)
-    down, across = tiles.ceil_div(inputs, plan.tile.inputs), tiles.ceil_div(outputs, plan.tile.outputs)
+@given(st.sampled_from(sorted(SUM_DTYPES)), EXTENT, EXTENT, st.integers(1, 200), st.integers(1, 5000))
+def test_gradient_plan(dtype: str, inputs: int, outputs: int, multiprocessors: int, sets: int) -> None:
+    plan = tiles.plan_gradient(dtype, inputs, outputs, multiprocessors, sets)
+    down, across = ceil_div(inputs, plan.tile.inputs), ceil_div(outputs, plan.tile.outputs)
     # Every tile belongs to a chunk, and no chunk is empty: it would leave its slab as it found it.
     assert (plan.chunks_down - 1) * plan.tiles_down < down <= plan.chunks_down * plan.tiles_down
     assert (plan.chunks_across - 1) * plan.tiles_across < across <= plan.chunks_across * plan.tiles_across
