@@ -82,7 +82,8 @@ class SetsRoom:
         return not self._on_host and len(how) > 0 and isinstance(how[0], Direct) and all(h == how[0] for h in how)
 
     def _map(self, one: Callable[[int], Any], count: int, x: Array, particles: Particles) -> list[Any]:
-        work = layer_work(*x.shape[1:], particles.r_out.shape[1])
+        _, batch, num_in = x.shape
+        work = layer_work(batch, num_in, particles.r_out.shape[1])
         if not self._on_host or work >= SERIAL_WORK or count * work < SERIAL_WORK:
             return [one(s) for s in range(count)]
 

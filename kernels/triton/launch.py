@@ -129,7 +129,7 @@ def backward(
         if need_dx:
             exchanged = None if factors is None else factors.exchanged()
             dx = _product(dz_rows, tables.exchanged(), exchanged, None, functions, arithmetic, x.new_empty(x.shape))
-        gradients: tuple[Any, ...] = (None,) * 4
+        gradients: tuple[Any, Any, Any, Any] = (None, None, None, None)
         if need_particles:
             if arithmetic == "tf32":
                 # TF32 operands would have to be transposed on the way; bfloat16 halves need not, and are finer.
@@ -137,7 +137,7 @@ def backward(
                 dz_rows = aligned_rows(dz, split=True)
             x_rows = aligned_rows(x, split=arithmetic == "halves")
             of_sets = particle_gradient(x_rows, dz_rows, tables, factors, functions, arithmetic)
-            gradients = tuple(_like(g, p) for g, p in zip(of_sets, particles, strict=True))
+            gradients = Particles(*map(_like, of_sets, particles))
         dbias = dz.sum(dim=-2, dtype=particles.r_in.dtype)
     return OperatorGradient(dx, *gradients, dbias)
 

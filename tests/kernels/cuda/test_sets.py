@@ -12,7 +12,7 @@ from pn_gpu.kernels import potentials
 from pn_gpu.kernels.cuda import launch, tiles
 from pn_gpu.kernels.room import OperatorGradient, Particles
 from support import oracle
-from support.cuda_shim import ShimRuntime, store, widen
+from support.cuda_shim import RecordingRuntime, ShimRuntime, store, widen
 
 GAUSSIAN = potentials.get("gaussian")
 # As of a call of its own: 16-bit results are rounded once, all sums are float32 or float64.
@@ -139,26 +139,10 @@ def test_no_sets_have_a_gradient_of_zero_for_what_they_share(shim_folder: Path) 
     np.testing.assert_array_equal(g.dr_in, np.zeros_like(low.r_in))
 
 
-class Recorder(ShimRuntime):
-    """Launches and allocates nothing."""
-
-    def __init__(self) -> None:
-        super().__init__(folder=None, multiprocessors=132)  # type: ignore[arg-type]
-
-    def empty(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        return np.broadcast_to(np.zeros((), dtype), shape)
-
-    def convert(self, a: np.ndarray, dtype: str) -> np.ndarray:
-        return a
-
-    def launch(self, module: object, launch: launch.Launch) -> None:  # type: ignore[override]
-        self.launches.append(launch)
-
-
 def recorded(sets: int, size: int) -> list[launch.Launch]:
     low, _ = make(1, (32, size, size), "float32")
     many = oracle.Case(*(np.lib.stride_tricks.as_strided(a, (sets, *a.shape[1:]), (64, *a.strides[1:])) for a in low))
-    runtime = Recorder()
+    runtime = RecordingRuntime()
     forward(runtime, many)
     backward(runtime, many)
     return runtime.launches

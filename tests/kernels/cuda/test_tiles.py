@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.cuda import launch, tiles
-from pn_gpu.kernels.cuda.launch import Launch
-from pn_gpu.kernels.cuda.source import SUM_DTYPES, ModuleKey
+from pn_gpu.kernels.cuda.source import SUM_DTYPES
 from pn_gpu.kernels.integers import ceil_div
-from support.cuda_shim import ShimRuntime
+from support.cuda_shim import RecordingRuntime
 
 EXTENT = st.one_of(st.integers(1, 300), st.integers(1, 10**6))
 
@@ -47,22 +46,6 @@ def test_plans_of_wide_layers_fill_the_device() -> None:
         assert tiles.plan_gradient(dtype, 16384, 16384, 132).blocks >= 264
 
 
-class Recorder(ShimRuntime):
-    """Launches nothing and allocates nothing: for sizes that no memory holds."""
-
-    def __init__(self) -> None:
-        super().__init__(folder=None, multiprocessors=132)  # type: ignore[arg-type]
-
-    def empty(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        return np.broadcast_to(np.zeros((), dtype), shape)
-
-    def convert(self, a: np.ndarray, dtype: str) -> np.ndarray:
-        return a
-
-    def launch(self, module: ModuleKey, launch: Launch) -> None:
-        self.launches.append(launch)
-
-
 def huge(rows: int, columns: int) -> np.ndarray:
     """A matrix in one number's memory whose rows claim to lie far apart."""
     one = np.zeros(1, np.float32)
@@ -71,7 +54,7 @@ def huge(rows: int, columns: int) -> np.ndarray:
 
 def test_more_elements_than_32_bits_count() -> None:
     batch, inputs, outputs = 3_000_000, 1000, 10
-    runtime = Recorder()
+    runtime = RecordingRuntime()
     particles = [np.zeros(shape, np.float32) for shape in ((inputs, 2), (inputs, 2), (outputs, 2), (outputs, 2))]
     launch.forward(runtime, huge(batch, inputs), *particles, None, potentials.get("gaussian"))
     arguments = runtime.launches[0].arguments
@@ -84,4 +67,4 @@ def test_more_elements_than_32_bits_count() -> None:
 def test_more_rows_than_an_index_counts() -> None:
     particles = [np.zeros((1, 1), np.float32)] * 4
     with pytest.raises(ValueError, match=r"B: got 2147483647, want at most"):
-        launch.forward(Recorder(), huge(2**31 - 1, 1), *particles, None, potentials.get("gaussian"))
+        launch.forward(RecordingRuntime(), huge(2**31 - 1, 1), *particles, None, potentials.get("gaussian"))

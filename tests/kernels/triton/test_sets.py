@@ -166,7 +166,8 @@ def test_what_sets_share_is_read_in_place(dtype: Any, columns: int) -> None:
     nodes = Particles(
         shared(sets.particles.r_in), *map(every_other, sets.particles[1:3]), transposed(sets.particles[3])
     )
-    bias, dz = shared(sets.bias), every_other(sets.dz)
+    bias = shared(torch.stack((sets.bias, sets.bias * torch.nan), dim=2)[..., 0])
+    dz = every_other(sets.dz)
     for x in (shared(sets.x), every_other(sets.x), transposed(sets.x)):
         whole = x.contiguous(), Particles(*(p.contiguous() for p in nodes)), bias.contiguous()
         assert torch.equal(room.forward(x, nodes, bias, how)[0], room.forward(*whole, how)[0])
