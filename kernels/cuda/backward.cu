@@ -100,7 +100,7 @@ union GradientTiles {
 };
 
 // The tile of G = x^T dz at (i0, j0), to `tiles.g`.
-__device__ inline void make_g(GradientTiles& tiles, const Matrix x, const Matrix dz, int i0, int j0) {
+__device__ inline void make_g(GradientTiles& tiles, const Matrix& x, const Matrix& dz, int i0, int j0) {
     auto stage = [&](int buffer, int b0) {
         if (b0 < x.rows) {
             stage_tile<DEPTH, TILE_IN>(tiles.staged.x[buffer], x, b0, i0, THREADS);
@@ -122,12 +122,14 @@ __device__ inline void make_g(GradientTiles& tiles, const Matrix x, const Matrix
     __syncthreads();
 }
 
-// Where the set of a block lies is read once a tile, so it waits in shared memory: registers are short. In double it is
-// the shared memory that is full.
-#if defined(SCALAR_FLOAT64)
+// Where the set of a block lies is read once a step, so it waits in shared memory: registers are short. With particles
+// of many numbers in double it is the shared memory that is full.
+#if defined(SCALAR_FLOAT64) && DIM + DIPOLE_DIM > 12
 #define OF_BLOCK
+constexpr bool IN_REGISTERS = true;
 #else
 #define OF_BLOCK __shared__
+constexpr bool IN_REGISTERS = false;
 #endif
 
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT(sizeof(T) == 8 ? 1 : THREADS == 128 ? 3 : 2))
@@ -143,7 +145,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT(sizeof(T) == 8 ? 
     const int set = set_of_block(sets), block = block_of_set(sets);
     OF_BLOCK Matrix x, dz;
     OF_BLOCK NodeSet in, out;
-    if (threadIdx.x == 0 || sizeof(T) == 8) {
+    if (threadIdx.x == 0 || IN_REGISTERS) {
         x = {x_data + set * x_set, x_stride, batch, inputs, x_aligned != 0};
         dz = {dz_data + set * dz_set, dz_stride, batch, outputs, dz_aligned != 0};
         in = {r_in + set * r_in_set, v_in + set * v_in_set, inputs};

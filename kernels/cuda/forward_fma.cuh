@@ -11,7 +11,7 @@
 
 // Few rows: a thread owns OUTPUTS columns of z, keeps their ROWS sums and makes each weight in a register.
 template <int ROWS>
-__device__ inline void forward_few(const Matrix x, const NodeSet in, const NodeSet out, const ForwardOutput output) {
+__device__ inline void forward_few(const Matrix& x, const NodeSet& in, const NodeSet out, const ForwardOutput output) {
     constexpr int THREADS = 128, OUTPUTS = 2, DEPTH = 32;
     __shared__ __align__(16) T x_tile[2][DEPTH][ROWS];
     __shared__ ParticleTile<DEPTH> particles[2];
@@ -63,7 +63,7 @@ __device__ inline void forward_few(const Matrix x, const NodeSet in, const NodeS
 
 // Many rows: the block makes the tile of weights in shared memory and multiplies.
 template <int ROWS, int COLUMNS, int PER_THREAD_ROWS, int PER_THREAD_COLUMNS>
-__device__ inline void forward_fma(const Matrix x, const NodeSet in, const NodeSet out, const ForwardOutput output) {
+__device__ inline void forward_fma(const Matrix& x, const NodeSet& in, const NodeSet out, const ForwardOutput output) {
     typedef FmaProduct<ROWS, COLUMNS, PER_THREAD_ROWS, PER_THREAD_COLUMNS> Product;
     constexpr int THREADS = Product::THREADS, DEPTH = 16;
     constexpr int PAD = 16 / sizeof(T);  // spreads the transposing writes over the banks

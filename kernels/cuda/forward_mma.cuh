@@ -13,7 +13,7 @@
 #if TENSOR_CORES
 
 template <int ROWS>
-__device__ inline void forward_mma(const Matrix x, const NodeSet in, const NodeSet out, const ForwardOutput output) {
+__device__ inline void forward_mma(const Matrix& x, const NodeSet& in, const NodeSet out, const ForwardOutput output) {
     constexpr int THREADS = 128, DEPTH = 32;
     constexpr int FRAGMENTS = 2;  // of 16 outputs, per warp
     constexpr int OUTPUTS = THREADS / 32 * FRAGMENTS * 16;

@@ -79,7 +79,7 @@ struct ParticleTile {
     Particle particles[COUNT];
 
     // Issue the copies of this thread; they are there after wait_for_copies and a barrier.
-    __device__ void stage(const NodeSet& nodes, int first, int threads) {
+    __device__ void stage(const NodeSet nodes, int first, int threads) {
         for (int e = threadIdx.x; e < COUNT * (DIM + DIPOLE_DIM); e += threads) {
             int k = e / (DIM + DIPOLE_DIM), c = e % (DIM + DIPOLE_DIM);
             long long last = first + k < nodes.count ? first + k : nodes.count - 1;
@@ -99,7 +99,7 @@ struct ParticleTile<COUNT, false> {
     NodeSet nodes;
     int first;
 
-    __device__ void stage(const NodeSet& all, int start, int) {
+    __device__ void stage(const NodeSet all, int start, int) {
         if (threadIdx.x == 0) {
             nodes = all;
             first = start;
