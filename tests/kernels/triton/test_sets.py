@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-import pn_gpu as pn  # noqa: E402
 from bench.triton_compile import captured_launches  # noqa: E402
 from pn_gpu.kernels import potentials  # noqa: E402
 from pn_gpu.kernels import triton as room  # noqa: E402
 from pn_gpu.kernels.room import Direct, OperatorGradient, Particles  # noqa: E402
-from pn_gpu.kernels.sets import SetsRoom  # noqa: E402
-from pn_gpu.kernels.torch import compute  # noqa: E402
 from pn_gpu.kernels.triton import device, gradient, launch  # noqa: E402
 from support import oracle  # noqa: E402
 from support.dense import Call  # noqa: E402
+from support.sets import Sets, make_sets, stack  # noqa: E402
 
 interpreted = pytest.mark.usefixtures("interpreted")
 # The interpreter's own, of its scalars.
@@ -28,27 +25,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array with ndim
 
 FLOAT32_ERROR = 5e-7  # with float32 rounding of weights and sums
 HALVES_ERROR = 3 * 2**-16  # the interpreter truncates to bfloat16, so each half holds 8 bits
-
-
-class Sets(NamedTuple):
-    """Calls of one shape, and their arrays side by side."""
-
-    calls: list[Call]
-    x: Any
-    particles: Particles
-    bias: Any
-    dz: Any
-
-
-def make(num_sets: int, shape: tuple[int, int, int], dtype: Any, **options: Any) -> Sets:
-    calls = [Call(oracle.random_case(*shape, seed=s, **options), dtype) for s in range(num_sets)]
-    return beside_each_other(calls)
-
-
-def beside_each_other(calls: list[Call]) -> Sets:
-    particles = Particles(*(torch.stack(p) for p in zip(*(call.particles for call in calls), strict=True)))
-    x, bias, dz = (torch.stack([getattr(call, name) for call in calls]) for name in ("x", "bias", "dz"))
-    return Sets(calls, x, particles, bias, dz)
 
 
 def check(sets: Sets, how: Direct, z: Any, gradient: OperatorGradient, limit: float) -> None:
@@ -85,7 +61,7 @@ def check(sets: Sets, how: Direct, z: Any, gradient: OperatorGradient, limit: fl
 def test_oracle(
     num_sets: int, shape: tuple[int, int, int], dtype: Any, precision: str | None, potential: str, limit: float
 ) -> None:
-    sets = make(num_sets, shape, dtype, dim=2, d=3, spread=0.4)
+    sets = make_sets(num_sets, shape, dtype, dim=2, d=3, spread=0.4)
     how = Direct(potentials.get(potential), precision)
     z, kept = room.forward(sets.x, sets.particles, sets.bias, how, keep=True)
     check(sets, how, z, room.backward(sets.dz, sets.x, sets.particles, how, residuals=kept), limit)
@@ -94,7 +70,7 @@ def test_oracle(
 @interpreted
 @pytest.mark.parametrize("potential", ["gaussian", "lorentzian"])
 def test_moment_tables_of_several_chunks(potential: str) -> None:
-    sets = make(2, (9, 13, 10), torch.float16, dim=8, d=8, spread=0.3)
+    sets = make_sets(2, (9, 13, 10), torch.float16, dim=8, d=8, spread=0.3)
     how = Direct(potentials.get(potential))
     z, _ = room.forward(sets.x, sets.particles, sets.bias, how)
     check(sets, how, z, room.backward(sets.dz, sets.x, sets.particles, how), FLOAT32_ERROR)
@@ -119,7 +95,7 @@ def test_sums_split_over_programs(
     parts: list[gradient.Parts] = []
     monkeypatch.setattr(launch, "_partial_sums", partial_sums)
     monkeypatch.setattr(gradient, "_parts", lambda *sizes: parts.append(make_parts(*sizes)) or parts[-1])
-    sets = make(2, shape, dtype, dim=2, spread=0.4)
+    sets = make_sets(2, shape, dtype, dim=2, spread=0.4)
     how = Direct(potentials.get("gaussian"), precision)
     z, _ = room.forward(sets.x, sets.particles, sets.bias, how)
     # Sums of other parts than alone.
@@ -138,7 +114,7 @@ def test_factors_are_chosen_by_every_set(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(launch, "make_factors", lambda tables: made.append(make_factors(tables)) or made[-1])
     cases = [oracle.random_case(9, 20, 130, dim=2, spread=0.4, seed=s) for s in range(3)]
     cases[1].r_in[10] += 40
-    sets = beside_each_other([Call(case, torch.bfloat16) for case in cases])
+    sets = stack([Call(case, torch.bfloat16) for case in cases])
     how = Direct(potentials.get("gaussian"))
     z, kept = room.forward(sets.x, sets.particles, sets.bias, how, keep=True)
     # The halves truncated by the interpreter, and positions of 20 from the centre in the set with the far particle.
@@ -151,7 +127,7 @@ def test_factors_are_chosen_by_every_set(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("columns", [32, 37])
 def test_what_sets_share_is_read_in_place(dtype: Any, columns: int) -> None:
     """Stride 0, and every other set of an array: the same bits as of arrays side by side, a gradient for every set."""
-    sets = make(3, (6, columns, 16), dtype, dim=2)
+    sets = make_sets(3, (6, columns, 16), dtype, dim=2)
 
     def shared(a: Any) -> Any:
         return a[:1].expand(a.shape)
@@ -179,7 +155,7 @@ def test_what_sets_share_is_read_in_place(dtype: Any, columns: int) -> None:
 @pytest.mark.parametrize("names", [("x",), ("r_in", "v_in"), ("x", "r_out"), ("bias",), ("x", *Particles._fields)])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_a_dimension_of_1_is_shared_and_its_gradients_summed(names: tuple[str, ...], dtype: Any) -> None:
-    sets = make(3, (6, 32, 16), dtype, dim=2)
+    sets = make_sets(3, (6, 32, 16), dtype, dim=2)
     given = {"x": sets.x, **sets.particles._asdict(), "bias": sets.bias}
     one = {name: a[:1] if name in names else a for name, a in given.items()}
     every = {name: a[:1].expand(sets.x.shape[0], *a.shape[1:]) if name in names else a for name, a in given.items()}
@@ -226,66 +202,6 @@ def test_no_sets_have_a_gradient_of_zero_for_what_they_share() -> None:
     gradient = room.backward(dz, x, particles, Direct(potentials.get("gaussian")))
     assert torch.equal(gradient.dx, torch.zeros_like(x))
     assert torch.equal(gradient.dr_in, torch.zeros(1, 4, 2))
-
-
-@pytest.fixture
-def torch_by_triton(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sets of CPU tensors go where those of a GPU go."""
-    monkeypatch.setattr(compute, "_sets_room", lambda _: SetsRoom(lambda how: room, on_host=False))
-
-
-def loss(*arguments: Any) -> Any:
-    return pn.particle_linear(*arguments, method="direct").square().sum()
-
-
-SHARED = [(), (0,), (1, 2), (1, 2, 3, 4, 5)]
-
-
-def batch_of(shared: tuple[int, ...]) -> tuple[list[Any], tuple[int | None, ...]]:
-    """Arguments of torch.vmap over three layers, and their dimensions."""
-    sets = make(3, (4, 9, 7), torch.float64, dim=2)
-    arguments = sets.x, *sets.particles, sets.bias
-    return [a[0] if k in shared else a for k, a in enumerate(arguments)], tuple(
-        None if k in shared else 0 for k in range(6)
-    )
-
-
-@pytest.mark.usefixtures("torch_by_triton")
-@pytest.mark.parametrize("shared", SHARED)
-def test_vmap_is_one_launch_of_each_kernel(shared: tuple[int, ...]) -> None:
-    given, dims = batch_of(shared)
-    leaves = [a.requires_grad_() for a in given]
-    with captured_launches() as found:
-        z = torch.vmap(partial(pn.particle_linear, method="direct"), dims)(*leaves)
-        torch.autograd.grad(z.sum(), leaves)
-    by_autograd = Counter(launched.kernel.__name__ for launched in found)
-    with captured_launches() as found:
-        torch.vmap(torch.func.grad(loss, argnums=tuple(range(6))), dims)(*(a.detach() for a in given))
-    if shared != (1, 2, 3, 4, 5):  # one layer, of as many rows
-        assert by_autograd["product_kernel"] == 2  # z and dx
-        assert by_autograd["difference_kernel"] == 1
-    per_sample = Counter(launched.kernel.__name__ for launched in found)
-    assert per_sample["difference_kernel"] == 1
-
-
-@interpreted
-@pytest.mark.usefixtures("torch_by_triton")
-@pytest.mark.parametrize("shared", SHARED[:3])
-def test_vmap_has_the_values_of_a_loop(shared: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    given, dims = batch_of(shared)
-    leaves = [a.requires_grad_() for a in given]
-    gradients = torch.func.grad(loss, argnums=tuple(range(6)))
-    total = torch.autograd.grad(torch.vmap(loss, dims)(*leaves).sum(), leaves)
-    each = torch.vmap(gradients, dims)(*(a.detach() for a in given))
-    monkeypatch.undo()  # the loop goes the way of the CPU
-    ones = [
-        gradients(*(a.detach() if d is None else a.detach()[s] for a, d in zip(given, dims, strict=True)))
-        for s in range(3)
-    ]
-    for k, dim in enumerate(dims):
-        want = torch.stack([one[k] for one in ones])
-        torch.testing.assert_close(each[k], want)
-        torch.testing.assert_close(total[k], want if dim == 0 else want.sum(0))
 
 
 def launches(num_sets: int | None, size: int, dtype: Any) -> tuple[Counter[str], list[tuple[int, ...]]]:
