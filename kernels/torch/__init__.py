@@ -1,7 +1,7 @@
 """The operator for torch tensors of any device, differentiable, and known to autocast, torch.func and torch.compile.
 
 compute     one call on plain tensors: which kernels, in which dtype
-library     the operators of torch.library that staged calls go through;  planned  one that is planned when its graph runs
+library     the operators of torch.library that staged calls go through;  planned  one that plans when its graph runs
 autograd    derivatives, autocast and vmap of an eager call;  staged  those of the operators
 second_order    the product with the Hessian, for gradients of gradients and forward mode;  composition  Mehler's
 chunks      pieces of plain tensors on this package's threads
