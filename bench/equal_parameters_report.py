@@ -124,8 +124,9 @@ def _markdown(sections: dict[str, list[Cell]], rows: Sequence[Row]) -> str:
         "Particles with places know where the inputs lie, on a grid whose positions are neither trained nor counted;"
         " the others do not. With a field their dipoles are interpolated between the places of a coarser grid, which"
         " the search chooses.",
-        "A step is one of training on 100 examples, of one network in a process of its own: the median time, and"
-        " resident memory at the worst moment beyond libraries and examples; network, gradient and Adam's state count.",
+        "A step is one of training on 100 examples, of one network in a process of its own: the time below which"
+        " a tenth of 60 lie, since the machine had other work, and resident memory at the worst moment beyond libraries"
+        " and examples; network, gradient and Adam's state count.",
     ]
     for data, cells in sections.items():
         lines += ["", f"## {data}", "", f"| {' | '.join(HEADER)} |", "| ---: | --- |" + " ---: |" * (len(HEADER) - 2)]
