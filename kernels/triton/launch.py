@@ -1,5 +1,8 @@
 """The operator on torch CUDA tensors: which kernels run, on what, and in which shapes.
 
+A call of several sets is the same launches on larger grids. Arrays that the sets share are read in place, and get the
+sum of their gradients over the sets, in their order.
+
 Nothing here synchronises with the device or leaves the caller's stream, so calls can be captured in a CUDA graph.
 Memory beside the result: the particle tables, O(N + M); partial sums bounded by the number of programs; and a copy of
 x or dz where its rows are not aligned or are split in halves.
@@ -10,9 +13,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-import triton
 
+from pn_gpu.kernels.integers import ceil_div
 from pn_gpu.kernels.room import PRECISIONS, Direct, OperatorGradient, Particles
+from pn_gpu.kernels.sets import num_sets
 from pn_gpu.kernels.triton.device import COMPILE_OPTIONS, Device, device_of, on_device_of
 from pn_gpu.kernels.triton.factors import (
     MOST_DIPOLE_COMPONENTS,
@@ -24,6 +28,7 @@ from pn_gpu.kernels.triton.forward import product_kernel, sum_splits_kernel
 from pn_gpu.kernels.triton.gradient import particle_gradient
 from pn_gpu.kernels.triton.potentials import PairwiseFunctions, pairwise_functions
 from pn_gpu.kernels.triton.rows import Rows, aligned_rows
+from pn_gpu.kernels.triton.sets import set_stride
 from pn_gpu.kernels.triton.tables import ParticleTables, make_tables
 from pn_gpu.kernels.triton.tiles import (
     FACTORED_PRODUCT_TILES,
@@ -56,10 +61,11 @@ def forward(x: Any, particles: Particles, bias: Any | None, how: Direct, keep: b
 
     Parameters
     ----------
-    x : Tensor, [B, N]
+    x : Tensor, [B, N], or [S, B, N]
         float32, bfloat16, float16 or float64, on a CUDA device, of any strides.
     particles : Particles
-        Tensors of float32, or float64 with a float64 ``x``, on the device of ``x``.
+        Tensors of float32, or float64 with a float64 ``x``, on the device of ``x``. With sets they and the bias have S
+        of them first, too, or 1 that all share, as may x.
     bias : Tensor, [M], or None
     how : Direct
         Its precision says how float32 products are computed; other dtypes ignore it. "ieee" is float32 throughout,
@@ -68,7 +74,7 @@ def forward(x: Any, particles: Particles, bias: Any | None, how: Direct, keep: b
 
     Returns
     -------
-    z : Tensor, [B, M]
+    z : Tensor, [B, M], or [S, B, M]
         In the dtype of ``x``.
     Kept or None
         With ``keep``, the tables of the particles.
@@ -82,10 +88,13 @@ def forward(x: Any, particles: Particles, bias: Any | None, how: Direct, keep: b
     """
     arithmetic = _arithmetic(x, particles.r_in, how.precision)
     functions = pairwise_functions(how.potential)
+    size_out = particles.r_out.shape[-2]
     with on_device_of(x):
-        kept = _tables_of(particles, functions, arithmetic)
+        sets = num_sets(x, *particles, bias)
+        shape = (x.shape[0], size_out) if x.ndim == 2 else (sets, x.shape[1], size_out)
+        kept = _tables_of(particles, sets, functions, arithmetic)
         rows = aligned_rows(x, split=arithmetic == "halves")
-        z = _product(rows, *kept, bias, functions, arithmetic, x.dtype)
+        z = _product(rows, *kept, bias, functions, arithmetic, x.new_empty(shape))
     return z, kept if keep else None
 
 
@@ -98,12 +107,13 @@ def backward(
     need_particles: bool = True,
     residuals: Kept | None = None,
 ) -> OperatorGradient:
-    """Gradients of a loss from dz [B, M] and the arguments of `forward`.
+    """Gradients of a loss from dz [B, M], or [S, B, M], and the arguments of `forward`.
 
     Returns
     -------
     OperatorGradient
-        ``dx`` in the dtype of ``x``; the particle gradients and ``dbias`` in that of the particles.
+        ``dx`` in the dtype of ``x``; the particle gradients and ``dbias`` in that of the particles. Each has the shape
+        of what it belongs to, but dbias that of dz without its rows.
 
     Raises
     ------
@@ -113,12 +123,12 @@ def backward(
     arithmetic = _arithmetic(x, particles.r_in, how.precision)
     functions = pairwise_functions(how.potential)
     with on_device_of(x):
-        tables, factors = residuals or _tables_of(particles, functions, arithmetic)
+        tables, factors = residuals or _tables_of(particles, num_sets(dz), functions, arithmetic)
         dz_rows = aligned_rows(dz, split=arithmetic == "halves")
         dx = None
         if need_dx:
             exchanged = None if factors is None else factors.exchanged()
-            dx = _product(dz_rows, tables.exchanged(), exchanged, None, functions, arithmetic, x.dtype)
+            dx = _product(dz_rows, tables.exchanged(), exchanged, None, functions, arithmetic, x.new_empty(x.shape))
         gradients: tuple[Any, Any, Any, Any] = (None, None, None, None)
         if need_particles:
             if arithmetic == "tf32":
@@ -126,9 +136,17 @@ def backward(
                 arithmetic = "halves"
                 dz_rows = aligned_rows(dz, split=True)
             x_rows = aligned_rows(x, split=arithmetic == "halves")
-            gradients = particle_gradient(x_rows, dz_rows, tables, factors, functions, arithmetic)
-        dbias = dz.sum(dim=0, dtype=particles.r_in.dtype)
+            of_sets = particle_gradient(x_rows, dz_rows, tables, factors, functions, arithmetic)
+            gradients = Particles(*map(_like, of_sets, particles))
+        dbias = dz.sum(dim=-2, dtype=particles.r_in.dtype)
     return OperatorGradient(dx, *gradients, dbias)
+
+
+def _like(gradient: Any, particles: Any) -> Any:
+    """The gradient [S, N, c] of particles that have S sets, none, or 1 that all share."""
+    if particles.ndim == 2:
+        return gradient[0]
+    return gradient if len(gradient) == len(particles) else gradient.sum(dim=0, keepdim=True)
 
 
 def _product(
@@ -138,20 +156,27 @@ def _product(
     bias: Any | None,
     functions: PairwiseFunctions,
     arithmetic: str,
-    dtype: torch.dtype,
+    z: Any,
 ) -> Any:
-    """z [B, M] of ``dtype`` = x W + bias, with the W of ``tables``, made of ``factors`` where there are any."""
-    z = torch.empty((x.batch, tables.size_out), dtype=dtype, device=x.high.device)
-    if x.batch == 0 or tables.size_out == 0:
+    """z = x W + bias, with the W of ``tables``, made of ``factors`` where there are any.
+
+    ``z`` is new memory for a matrix, or for one of every set; or for one that is the sum over the sets.
+    """
+    if z.numel() == 0:
         return z
-    if tables.size_in == 0:
-        return z.zero_() if bias is None else z.copy_(bias)
+    if tables.sets * tables.size_in == 0:
+        return z.zero_() if bias is None else z.copy_(bias.unsqueeze(-2))
+    if bias is not None and bias.stride(-1) != 1:
+        bias = bias.contiguous()
+    of_sets = tables.sets * x.batch * tables.size_out
     device = device_of(z)
     exact = product_tile(device.family, arithmetic, x.batch, tables.n + tables.d)
     factored = exact if factors is None else factored_product_tile(device.family, x.batch)
     # Whichever of the two launches does the work, the parts are the same.
     splits, inputs_per_split = _splits(_tiles(x, tables, factored), x.columns, factored, device)
-    split_z, split_bias = (z, bias) if splits == 1 else (_partial_sums(z, splits), None)
+    # Parts of the inputs, each of all sets: whatever of it is summed is summed in this order.
+    parts = splits * of_sets // z.numel()
+    split_z, split_bias = (z, bias) if parts == 1 else (_partial_sums(z, parts), None)
     for tile, is_factored in ((exact, False),) if factors is None else ((factored, True), (exact, False)):
         product_kernel[(_tiles(x, tables, tile), splits)](
             x.high,
@@ -165,10 +190,16 @@ def _product(
             x.columns,
             tables.size_out,
             inputs_per_split,
-            triton.cdiv(tables.size_out, tile.BO),
+            ceil_div(tables.size_out, tile.BO),
+            tables.sets,
+            x.set_stride,
             x.stride,
+            tables.set_stride,
             tables.stride,
-            0 if factors is None else len(factors.is_far),
+            0 if factors is None else factors.set_stride,
+            0 if factors is None else factors.blocks,
+            0 if split_bias is None else set_stride(split_bias, 1),
+            of_sets,
             n=tables.n,
             d=tables.d,
             VALUE=functions.value,
@@ -186,14 +217,16 @@ def _product(
             num_stages=tile.num_stages,
             **COMPILE_OPTIONS,
         )
-    if splits > 1:
-        sum_splits_kernel[(triton.cdiv(z.numel(), SUM_BLOCK),)](
+    if parts > 1:
+        sum_splits_kernel[(ceil_div(z.numel(), SUM_BLOCK),)](
             split_z,
             z if bias is None else bias,
             z,
-            splits,
+            parts,
             z.numel(),
+            x.batch * tables.size_out,
             tables.size_out,
+            0 if bias is None else set_stride(bias, 1),
             HAS_BIAS=bias is not None,
             BLOCK=SUM_BLOCK,
             num_warps=4,
@@ -202,8 +235,8 @@ def _product(
 
 
 def _tiles(x: Rows, tables: ParticleTables, tile: ProductTile) -> int:
-    """Tiles of z."""
-    return triton.cdiv(tables.size_out, tile.BO) * triton.cdiv(x.batch, tile.BB)
+    """Tiles of z of all sets."""
+    return tables.sets * ceil_div(tables.size_out, tile.BO) * ceil_div(x.batch, tile.BB)
 
 
 def _factor_arguments(factors: Factors | None, unread: Any) -> tuple[Any, ...]:
@@ -214,11 +247,11 @@ def _factor_arguments(factors: Factors | None, unread: Any) -> tuple[Any, ...]:
     return left.left_exponents, right.right_exponents, left.left_dipoles, right.right_dipoles, factors.is_far
 
 
-def _tables_of(particles: Particles, functions: PairwiseFunctions, arithmetic: str) -> Kept:
+def _tables_of(particles: Particles, sets: int, functions: PairwiseFunctions, arithmetic: str) -> Kept:
     """The tables of a layer, with the factors of its weights where they are not made from differences."""
-    tables = make_tables(*particles, functions.position_scale)
+    tables = make_tables(*particles, functions.position_scale, sets)
     few = tables.n <= MOST_POSITION_COMPONENTS and tables.d <= MOST_DIPOLE_COMPONENTS
-    large = tables.size_in * tables.size_out >= LEAST_FACTORED_WEIGHTS
+    large = tables.sets * tables.size_in * tables.size_out >= LEAST_FACTORED_WEIGHTS
     can_be = arithmetic == "16-bit" and functions.derivative_is_minus_value and few and large
     factored = can_be and device_of(tables.inputs).family in FACTORED_PRODUCT_TILES
     return Kept(tables, make_factors(tables) if factored else None)
@@ -226,16 +259,16 @@ def _tables_of(particles: Particles, functions: PairwiseFunctions, arithmetic: s
 
 def _splits(tiles: int, inputs: int, tile: ProductTile, device: Device) -> tuple[int, int]:
     """Into how many parts the inputs are split, and how many of them a part has, to fill the device."""
-    steps = triton.cdiv(inputs, tile.BK)
+    steps = ceil_div(inputs, tile.BK)
     wanted = tile.programs * device.multiprocessors // tiles
     splits = max(1, min(wanted, steps // MIN_STEPS_OF_SPLIT))
-    steps_per_split = triton.cdiv(steps, splits)
-    return triton.cdiv(steps, steps_per_split), steps_per_split * tile.BK
+    steps_per_split = ceil_div(steps, splits)
+    return ceil_div(steps, steps_per_split), steps_per_split * tile.BK
 
 
-def _partial_sums(z: Any, splits: int) -> Any:
+def _partial_sums(z: Any, parts: int) -> Any:
     dtype = torch.float64 if z.dtype == torch.float64 else torch.float32
-    return torch.empty((splits, *z.shape), dtype=dtype, device=z.device)
+    return torch.empty((parts, *z.shape), dtype=dtype, device=z.device)
 
 
 def _arithmetic(x: Any, r_in: Any, input_precision: str | None) -> str:

@@ -141,14 +141,14 @@ def _train(options: argparse.Namespace, processes: SingleProcess) -> int:
 
 def fit_options(options: argparse.Namespace, dataset: Dataset) -> dict[str, Any]:
     """Keyword arguments of `Network.fit` that say how a network is trained, not where it reports to."""
-    size = {"num_examples": len(dataset.x_train), "is_classification": dataset.num_classes is not None}
-    l2 = default_l2(options.recipe, **size) if options.l2 is None else options.l2
+    data = len(dataset.x_train), dataset.num_classes is not None
+    l2 = default_l2(options.recipe, *data) if options.l2 is None else options.l2
     smoothing = options.label_smoothing
     return {
         "epochs": options.epochs,
-        "batch_size": default_batch_size(size["num_examples"]) if options.batch_size is None else options.batch_size,
+        "batch_size": default_batch_size(data[0]) if options.batch_size is None else options.batch_size,
         "penalties": [L2(dipoles=l2, weights=l2)] if l2 else [],
-        "label_smoothing": default_label_smoothing(options.recipe, **size) if smoothing is None else smoothing,
+        "label_smoothing": default_label_smoothing(options.recipe, *data) if smoothing is None else smoothing,
         "seed": options.seed,
         **get_recipe(options.recipe, options.lr).fit_options,
     }

@@ -92,7 +92,7 @@ class DipoleField(Particles):
             self._interpolation.copy_(torch.as_tensor(matrix))
 
     @property
-    def dipoles(self) -> Tensor:  # type: ignore[override]
+    def dipoles(self) -> Tensor:  # type: ignore[override, unused-ignore]  # without torch the base is unknown
         return self._interpolation @ self.dipole_values
 
     @property

@@ -14,6 +14,7 @@ from pn_gpu.kernels import triton as room  # noqa: E402
 from pn_gpu.kernels.room import Direct, Particles  # noqa: E402
 from support import oracle  # noqa: E402
 from support.dense import Call  # noqa: E402
+from support.sets import make_sets  # noqa: E402
 
 pytestmark = [
     pytest.mark.gpu,
@@ -59,6 +60,21 @@ def test_16_bit_of_factors_or_where_they_would_not_do_of_differences(batch: int,
     assert found["dx"] <= max(3 * dense["dx"], FLOAT32_ERROR)
     if spread < 1:
         assert {name for name, error in found.items() if error > max(3 * dense[name], FLOAT32_ERROR)} == set()
+
+
+@pytest.mark.parametrize("shape", [(1, 300, 10), (33, 131, 257), (100, 784, 128), (64, 1100, 1000)])
+@pytest.mark.parametrize(("dtype", "input_precision"), [(torch.bfloat16, None), (torch.float32, "ieee")])
+@pytest.mark.parametrize("num_sets", [2, 7])
+def test_sets(shape: tuple[int, int, int], dtype: Any, input_precision: str | None, num_sets: int) -> None:
+    calls, x, particles, bias, dz = make_sets(num_sets, shape, dtype, "cuda", dim=3)
+    how = Direct(GAUSSIAN, input_precision)
+    z, kept = room.forward(x, particles, bias, how, keep=True)
+    gradient = room.backward(dz, x, particles, how, residuals=kept)
+    for s, call in enumerate(calls):
+        found = {"z": call.forward_error(z[s], "gaussian")}
+        found |= call.backward_errors(type(gradient)._make(g[s] for g in gradient), "gaussian")
+        alone = errors(call, "gaussian", input_precision)
+        assert {name for name, error in found.items() if error > max(1.5 * alone[name], FLOAT32_ERROR)} == set()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
