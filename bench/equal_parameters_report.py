@@ -30,7 +30,7 @@ KINDS = {
 }
 # Errors of more than this would leave no room for the others.
 LARGEST_ERROR = {"mnist": 20.0, "segments": 6.0}
-PARAMETER_TICKS, ERROR_TICKS = (1500, 3000, 5000, 10_000, 50_000), (2, 3, 4, 6, 10, 20, 30, 40, 60)
+PARAMETER_TICKS, ERROR_TICKS = (1500, 3000, 5000, 10_000, 50_000), (1, 1.5, 2, 3, 4, 6, 10, 20, 30, 40, 60)
 HEADER = ("budget", "family", "parameters", "hidden", "test %", "seeds", "step ms", "step MB")
 
 
