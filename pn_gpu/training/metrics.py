@@ -39,7 +39,7 @@ class Accumulator:
 
 
 def correct_answers(network: Model, outputs: Array, targets: Array, weights: Array | None = None) -> Array:
-    """How many outputs [B, M] are those of the targets [B, M], by weights [B] of mean 1 over all; 0 for a regression."""
+    """How many of the outputs [B, M] say what the targets [B, M] do, by weights [B] if any; 0 for a regression."""
     if not network.is_classifier:
         return 0.0
     xp = network.backend.xp

@@ -6,6 +6,7 @@ training run, so one object may train many networks and a checkpoint can hold th
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -228,7 +229,9 @@ class Rprop(Optimizer):
         return {"sign": xp.zeros_like(parameters), "size": xp.ones_like(parameters)}
 
     def rates(self, lr: float, step: int) -> tuple[float, ...]:
-        # Sizes are kept relative to lr, so that a schedule scales them all.
+        # Sizes are kept relative to lr, so that a schedule scales them all. It may end at 0, where no size matters.
+        if lr == 0:
+            return 0.0, 0.0, math.inf
         return lr, self.smallest / lr, self.largest / lr
 
     def move(self, parameters: Array, gradient: Array, state: State, rates: Sequence[Any]) -> None:
