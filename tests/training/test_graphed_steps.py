@@ -12,7 +12,7 @@ from pn_gpu.training import fit as fitting
 from pn_gpu.training.graphed_steps import EAGER_STEPS, GraphedSteps
 
 torch = pytest.importorskip("torch")
-from tests.support.recorded_graph import RecordedGraph  # noqa: E402
+from support.recorded_graph import RecordedGraph  # noqa: E402
 
 RNG = np.random.default_rng(5)
 X = RNG.standard_normal((44, 6)).astype(np.float32)
