@@ -86,7 +86,9 @@ def _behind(scores: list[Score]) -> str:
             if len(by_provider[name]) < 2 or len(by_provider[name]) != len(by_provider[RIVAL]):
                 continue
             difference = by_provider[name] - by_provider[RIVAL]
-            if difference.mean() < -difference.std(ddof=1) / np.sqrt(len(difference)):
+            # One row missed in one split only is exactly one error below: rounding must not decide.
+            error = difference.std(ddof=1) / np.sqrt(len(difference))
+            if difference.mean() < -error and not np.isclose(difference.mean(), -error):
                 places.append(f"{name} on {data}")
     return "; ".join(places) or "nothing"
 

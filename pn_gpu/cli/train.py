@@ -25,6 +25,7 @@ from pn_gpu.training.penalties import L2
 from pn_gpu.training.recipes import (
     BATCH_SIZE,
     DIPOLE_DIM_OF_MANY,
+    LABEL_SMOOTHING,
     MANY_OUTPUTS,
     PENALTY_EXAMPLES,
     RECIPES,
@@ -34,6 +35,7 @@ from pn_gpu.training.recipes import (
     default_batch_size,
     default_dims,
     default_l2,
+    default_label_smoothing,
     get_recipe,
 )
 
@@ -123,6 +125,13 @@ def _add_training_arguments(group: argparse._ArgumentGroup) -> None:
         help="strength of a penalty on dipoles, or a dense network's weights (default: with the modern recipe and below"
         f" {SMALL_DATA} examples {PENALTY_EXAMPLES:g} / their number for classes and {REGRESSION_L2} for numbers, else"
         " 0)",
+    )
+    group.add_argument(
+        "--label-smoothing",
+        type=float,
+        metavar="P",
+        help="part of a class label that is shared out among all classes (default: with the modern recipe and below"
+        f" {SMALL_DATA} examples {LABEL_SMOOTHING}, else 0)",
     )
     group.add_argument("--seed", type=int, default=0, help="of initial parameters, shuffling and dropout (default: 0)")
     group.add_argument("--early-stopping", type=int, metavar="N", help="stop after N epochs without a better test loss")
@@ -218,13 +227,14 @@ def _dims(options: argparse.Namespace, dataset: Dataset) -> tuple[int, int | Non
 
 def fit_options(options: argparse.Namespace, dataset: Dataset) -> dict[str, Any]:
     """Keyword arguments of `Network.fit` that say how a network is trained, not where it reports to."""
-    count = len(dataset.x_train)
-    default = default_l2(options.recipe, count, is_classification=dataset.num_classes is not None)
-    l2 = default if options.l2 is None else options.l2
+    size = {"num_examples": len(dataset.x_train), "is_classification": dataset.num_classes is not None}
+    l2 = default_l2(options.recipe, **size) if options.l2 is None else options.l2
+    smoothing = options.label_smoothing
     return {
         "epochs": options.epochs,
-        "batch_size": default_batch_size(count) if options.batch_size is None else options.batch_size,
+        "batch_size": default_batch_size(size["num_examples"]) if options.batch_size is None else options.batch_size,
         "penalties": [L2(dipoles=l2, weights=l2)] if l2 else [],
+        "label_smoothing": default_label_smoothing(options.recipe, **size) if smoothing is None else smoothing,
         "seed": options.seed,
         **get_recipe(options.recipe, options.lr).fit_options,
     }

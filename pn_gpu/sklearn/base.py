@@ -137,6 +137,7 @@ class ParticleEstimator(BaseEstimator):
         self.scaler_ = StandardScaler().fit(X, sample_weight=sample_weight) if self.scale else None
         self._random = check_random_state(self.random_state)
         self._strength = self._choose_l2(num_examples, sample_weight, is_classification=output == "softmax")
+        self._label_smoothing = self._choose_label_smoothing(num_examples)
         self.network_ = ParticleNetwork(
             [X.shape[1], *hidden, targets.num_outputs],
             self.dim,
@@ -169,6 +170,10 @@ class ParticleEstimator(BaseEstimator):
         # An example of weight 2 is one that comes twice.
         count = num_examples if sample_weight is None else float(sample_weight.sum())
         return default_l2("modern", count, is_classification)
+
+    def _choose_label_smoothing(self, num_examples: int | None) -> float:
+        """Of a classifier; numbers have none."""
+        return 0.0
 
     def _input_coding(self, width: int) -> InputCoding:
         """What `_inputs` does, as the network's file keeps it."""
@@ -214,6 +219,7 @@ class ParticleEstimator(BaseEstimator):
             batch_size=self._batch_size(len(inputs)),
             optimizer=Adam(OneCycle(self.lr)),
             penalties=self._penalties,
+            label_smoothing=self._label_smoothing,
             progress=self._progress,
             **options,
         )
@@ -237,6 +243,7 @@ class ParticleEstimator(BaseEstimator):
                 rng=network.next_generator(),
                 validation=None,
                 penalties=self._penalties,
+                label_smoothing=self._label_smoothing,
                 remove_mean_translation=True,
                 remove_mean_rotation=False,
                 callbacks=[],

@@ -11,8 +11,10 @@ from sklearn.utils import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d, validate_data
 
+from pn_gpu.checks import check_number
 from pn_gpu.data.target_coding import Classes, own_words
 from pn_gpu.sklearn.base import DTYPES, Array, ParticleEstimator, name_of_column
+from pn_gpu.training.recipes import default_label_smoothing
 
 
 class ParticleClassifier(ClassifierMixin, ParticleEstimator):
@@ -25,7 +27,7 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
     dim : int, default 2
         Dimensions of the particles' positions.
     dipole_dim : int, "auto" or None, default "auto"
-        Of their dipoles; auto: 4, or 8 for three outputs or more and fewer than 10,000 examples; None: ``dim``.
+        Of their dipoles; auto: 8 below 10,000 examples, else 4; None: ``dim``.
     activation : str, default "leaky_relu"
         Of the hidden layers.
     initialisation, potential, method, rtol, dropout, backend
@@ -43,6 +45,9 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
     l2 : float or "auto", default "auto"
         Strength of a `pn_gpu.L2` penalty on dipoles. auto: below 10,000 examples 2 / their number (the sum of
         weights), else 0; 0 with `partial_fit`.
+    label_smoothing : float or "auto", default "auto"
+        The part of a label, 0 <= part < 1, that is shared out among all classes in training, so that probabilities
+        stay below 1 - part + part / K. auto: 0.1 below 10,000 examples, else 0; 0 with `partial_fit`.
     early_stopping : bool, default False
         Whether to set aside ``validation_fraction`` of the examples, of every class alike, stop when their loss
         has not got better for ``patience`` epochs, and keep the best epoch's network.
@@ -96,6 +101,7 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
         batch_size: int | str = "auto",
         lr: float = 0.02,
         l2: float | str = "auto",
+        label_smoothing: float | str = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         patience: int = 10,
@@ -132,6 +138,7 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
             verbose=verbose,
         )
         self.class_weight = class_weight
+        self.label_smoothing = label_smoothing
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> ParticleClassifier:
         """Train on examples X [B, N] with labels y [B] of any kind.
@@ -199,6 +206,16 @@ class ParticleClassifier(ClassifierMixin, ParticleEstimator):
         labels = np.searchsorted(all_classes, y)
         self._train_once(X, labels, weights)
         return self
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if self.label_smoothing != "auto":
+            check_number("label_smoothing", self.label_smoothing, low=0, high=1, high_open=True)
+
+    def _choose_label_smoothing(self, num_examples: int | None) -> float:
+        if self.label_smoothing != "auto":
+            return float(self.label_smoothing)
+        return 0.0 if num_examples is None else default_label_smoothing("modern", num_examples, is_classification=True)
 
     def _weights(self, X: Array, y: Array, sample_weight: Any) -> Array | None:
         weights = self._check_weights(X, sample_weight)

@@ -24,7 +24,7 @@ class ParticleRegressor(RegressorMixin, ParticleEstimator):
     dim : int, default 2
         Dimensions of the particles' positions.
     dipole_dim : int, "auto" or None, default "auto"
-        Of their dipoles; auto: 4, or 8 for three outputs or more and fewer than 10,000 examples; None: ``dim``.
+        Of their dipoles; auto: 4, or 8 for two outputs or more and fewer than 10,000 examples; None: ``dim``.
     activation : str, default "leaky_relu"
         Of the hidden layers.
     initialisation, potential, method, rtol, dropout, backend

@@ -98,6 +98,7 @@ def _comparable(architecture: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_same(saved: dict[str, Any], wanted: dict[str, Any]) -> None:
+    saved = {"label_smoothing": 0.0} | saved  # an older run had none
     for name, value in wanted.items():
         if name not in saved and name in ("dtype", "data", "validation_data", "seed"):
             continue  # an older file, or a run without a seed, does not say

@@ -19,6 +19,7 @@ from pn_gpu.training.checkpoint import restore_checkpoint
 from pn_gpu.training.distributed import SingleProcess
 from pn_gpu.training.graphed_steps import CudaGraph, GraphedSteps, why_not
 from pn_gpu.training.history import History
+from pn_gpu.training.label_smoothing import check_label_smoothing
 from pn_gpu.training.loop import Step, train
 from pn_gpu.training.optimizers import Adam, Optimizer
 from pn_gpu.training.penalties import Penalty
@@ -45,6 +46,7 @@ def fit(
     shuffle: bool = True,
     seed: int | None = None,
     penalties: Sequence[Penalty] = (),
+    label_smoothing: float = 0.0,
     remove_mean_translation: bool = True,
     remove_mean_rotation: bool = False,
     callbacks: Callback | Callable[[TrainingRun], Any] | Sequence[Any] = (),
@@ -93,6 +95,10 @@ def fit(
         the network, and draws a fresh one where it has none.
     penalties : sequence of Penalty, default ()
         Terms added to the loss; the recorded loss does not count them.
+    label_smoothing : float, default 0
+        The part of every target, 0 <= part < 1, that is shared out evenly among the classes (Szegedy et al. 2016), with
+        a cross-entropy loss: the network is not trained to be sure beyond that. The recorded training loss is that of
+        the smoothed targets, those of validation and `evaluate` are not.
     remove_mean_translation, remove_mean_rotation : bool, default True and False
         Take out of the gradient what would only move, or turn, all particles together (the paper does the first).
     callbacks : Callback or function, or a sequence of them, default ()
@@ -172,6 +178,7 @@ def fit(
         rng=network.next_generator() if seed is None else np.random.default_rng(seed),
         validation=_check_validation(network, validation_data) if validation is None else validation,
         penalties=penalties,
+        label_smoothing=check_label_smoothing(label_smoothing, network),
         remove_mean_translation=check_flag("remove_mean_translation", remove_mean_translation),
         remove_mean_rotation=check_flag("remove_mean_rotation", remove_mean_rotation),
         callbacks=as_callbacks(callbacks),

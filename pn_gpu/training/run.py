@@ -38,6 +38,7 @@ class TrainingRun:
         rng: np.random.Generator,
         validation: Examples | None,
         penalties: Sequence[Penalty],
+        label_smoothing: float,
         remove_mean_translation: bool,
         remove_mean_rotation: bool,
         callbacks: list[Callback],
@@ -52,6 +53,7 @@ class TrainingRun:
         self.rng = rng
         self.validation = validation
         self.penalties = tuple(penalties)
+        self.label_smoothing = label_smoothing
         self.remove_mean_translation = remove_mean_translation
         self.remove_mean_rotation = remove_mean_rotation
         self.callbacks = callbacks
@@ -75,6 +77,7 @@ class TrainingRun:
         settings: dict[str, Any] = {
             "optimizer": repr(self.optimizer),
             "batch_size": self.batch_size,
+            "label_smoothing": self.label_smoothing,
             "examples": self.batches.num_examples,
             "callbacks": [type(callback).__name__ for callback in self.stateful_callbacks],
             "dtype": self.network.dtype,

@@ -14,6 +14,7 @@ from pn_gpu.model.parameters import ParameterVector
 from pn_gpu.training.batches import Batch
 from pn_gpu.training.distributed import sum_gradient
 from pn_gpu.training.dropout import dropout_masks
+from pn_gpu.training.label_smoothing import smooth_labels
 from pn_gpu.training.metrics import correct_answers
 from pn_gpu.training.passes import batch_gradient
 from pn_gpu.training.run import TrainingRun
@@ -47,7 +48,8 @@ def prepare(run: TrainingRun, batch: Batch) -> tuple[StepInputs, Hows]:
     network, rows = run.network, batch.x.shape[0]
     masks = dropout_masks(network, rows, run.rng if rows else None)
     hows = [layer.how(rows, network.parameters) if rows else None for layer in network.connections]
-    return StepInputs(batch.x, batch.targets, batch.weights, tuple(masks)), hows
+    targets = smooth_labels(batch.targets, run.label_smoothing, network)
+    return StepInputs(batch.x, targets, batch.weights, tuple(masks)), hows
 
 
 def current_move(run: TrainingRun) -> Move:

@@ -80,3 +80,15 @@ def test_what_is_behind_is_said():
     assert f"more than that error: {COMMAND} on wine.\n" in write_report(scores)
     others = [score for score in scores if score.provider == RIVAL or score.data == "cars"]
     assert "more than that error: nothing.\n" in write_report(others)
+
+
+def test_one_row_missed_in_one_split_is_not_more_than_an_error():
+    rival = (0.973684, 0.982456, 0.991228, 0.956140, 0.964912)
+    values = {COMMAND: (0.964912, *rival[1:]), ESTIMATOR: (0.964912, 0.973684, *rival[2:]), RIVAL: rival}
+    scores = [
+        Score(data, "accuracy", provider, seed, value, 1, 1.0)
+        for data in ("wine", "cars")
+        for provider, five in values.items()
+        for seed, value in enumerate(five if data == "wine" else rival)
+    ]
+    assert f"more than that error: {ESTIMATOR} on wine.\n" in write_report(scores)

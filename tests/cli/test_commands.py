@@ -151,9 +151,9 @@ def test_dimensions_and_start(arguments, dims, start, capsys):
 
 def test_dimensions_for_few_outputs_and_for_many_examples(capsys):
     rng = np.random.default_rng(0)
-    np.savez("two.npz", x=rng.standard_normal((40, 3)), y=np.arange(40) % 2)
+    np.savez("number.npz", x=rng.standard_normal((40, 3)), y=rng.standard_normal(40))
     np.savez("large.npz", x=rng.standard_normal((13_000, 3)), y=np.arange(13_000) % 3)
-    for name in ("two", "large"):
+    for name in ("number", "large"):
         assert main(["train", *QUICK, "--epochs", "1", "--data", f"{name}.npz"]) == 0
         assert "positions in 2, dipoles in 4 dimensions" in capsys.readouterr().out
 

@@ -78,6 +78,7 @@ def test_batch_weights_dropout_and_penalties_are_those_of_the_step(graphs):
     check_same(
         lambda: make((6, 7, 5, 3), **network),
         penalties=penalties,
+        label_smoothing=0.1,
         sample_weight=RNG.uniform(0.2, 2, len(X)),
         validation_data=(X[:10], LABELS[:10]),
     )
