@@ -11,11 +11,18 @@ import triton
 from pn_gpu.kernels.triton.device import COMPILE_OPTIONS, Device, device_of
 from pn_gpu.kernels.triton.differences import difference_kernel
 from pn_gpu.kernels.triton.factors import Factors
+from pn_gpu.kernels.triton.fused import FusedPass, launch_fused
 from pn_gpu.kernels.triton.moments import gradient_from_moments_kernel, moment_kernel, moment_table_kernel
 from pn_gpu.kernels.triton.potentials import PairwiseFunctions
 from pn_gpu.kernels.triton.rows import Rows
 from pn_gpu.kernels.triton.tables import BLOCK, ParticleTables
-from pn_gpu.kernels.triton.tiles import GradientTile, difference_tile, moment_tile
+from pn_gpu.kernels.triton.tiles import (
+    GradientTile,
+    difference_tile,
+    fused_tile,
+    moment_tile,
+    moment_tile_of_pass,
+)
 
 # Widest moment table of one program; a wider one is shared out among several.
 MAX_WIDTH = 64
@@ -25,15 +32,38 @@ MOST_BATCH_PARTS = 16
 
 
 def particle_gradient(
-    x: Rows, dz: Rows, tables: ParticleTables, factors: Factors | None, functions: PairwiseFunctions, arithmetic: str
+    x: Rows,
+    dz: Rows,
+    tables: ParticleTables,
+    factors: Factors | None,
+    functions: PairwiseFunctions,
+    arithmetic: str,
+    fused: FusedPass | None = None,
 ) -> tuple[Any, Any, Any, Any]:
-    """dr_in [N, n], dv_in [N, d], dr_out [M, n], dv_out [M, d] of G = x^T dz, in the dtype of the tables."""
+    """dr_in [N, n], dv_in [N, d], dr_out [M, n], dv_out [M, d] of G = x^T dz, in the dtype of the tables.
+
+    With ``fused`` the pass over the weights leaves dx there.
+    """
     if x.batch == 0 or tables.size_in == 0 or tables.size_out == 0:
         return (*_empty_gradient(tables, zero=True), *_empty_gradient(tables.exchanged(), zero=True))
     fits = functions.derivative_is_minus_value or 2 * tables.d <= MAX_WIDTH
     if arithmetic in ("float32", "float64") or not functions.smooth_at_zero or not fits:
         return _from_differences(x, dz, tables, functions, arithmetic)
-    return _from_moments(x, dz, tables, factors, functions, arithmetic)
+    return _from_moments(x, dz, tables, factors, functions, arithmetic, fused)
+
+
+def fused_pass(x: Rows, dz: Rows, tables: ParticleTables, factors: Factors | None, need_dx: bool) -> FusedPass | None:
+    """One pass for dx and the gradient, where it pays."""
+    if factors is None or x.batch == 0:
+        return None
+    device = device_of(x.high)
+    tile = fused_tile(device.family, _splits_tile(x), x.batch, _moment_columns(tables, tables.n))
+    if tile is None:
+        return None
+    programs = device.multiprocessors * tile.programs
+    chunks = choose_chunks(triton.cdiv(x.columns, tile.BI), triton.cdiv(dz.columns, tile.BJ), programs)
+    dx = tables.inputs.new_empty((chunks.chunks_out, x.batch, tables.size_in)) if need_dx else None
+    return FusedPass(tile, *chunks, dx)
 
 
 def _empty_gradient(tables: ParticleTables, zero: bool = False) -> tuple[Any, Any]:
@@ -171,8 +201,18 @@ class MomentTable(NamedTuple):
     width: int
 
 
+def _moment_columns(tables: ParticleTables, axes: int) -> int:
+    """Columns [high | low] of the moments."""
+    return 2 * tables.d * (axes + 1)
+
+
+def _splits_tile(x: Rows) -> bool:
+    """A tile of bfloat16 G may be rounded once more, as torch rounds its G; everything finer keeps two halves of it."""
+    return bool(x.high.dtype != torch.bfloat16)
+
+
 def _moment_table(tables: ParticleTables, axes: int) -> MomentTable:
-    columns = 2 * tables.d * (axes + 1)
+    columns = _moment_columns(tables, axes)
     width = max(MIN_WIDTH, min(MAX_WIDTH, triton.next_power_of_2(columns)))
     chunks = triton.cdiv(columns, width)
     particles = tables.padded_in + tables.padded_out
@@ -185,16 +225,25 @@ def _moment_table(tables: ParticleTables, axes: int) -> MomentTable:
 
 
 def _from_moments(
-    x: Rows, dz: Rows, tables: ParticleTables, factors: Factors | None, functions: PairwiseFunctions, arithmetic: str
+    x: Rows,
+    dz: Rows,
+    tables: ParticleTables,
+    factors: Factors | None,
+    functions: PairwiseFunctions,
+    arithmetic: str,
+    fused: FusedPass | None,
 ) -> tuple[Any, Any, Any, Any]:
     device = device_of(x.high)
     merged = functions.derivative_is_minus_value
-    # A tile of bfloat16 G may be rounded once more, as torch rounds its G; everything finer keeps two halves of it.
-    split_tile = x.high.dtype != torch.bfloat16 or arithmetic == "halves"
+    split_tile = _splits_tile(x) or arithmetic == "halves"
     moments = _moment_table(tables, tables.n)
     dipoles = moments if merged else _moment_table(tables, 0)
-    tile = moment_tile(device.family, arithmetic, merged, split_tile, moments.width)
-    parts = _parts(x, dz, tile, device)
+    if fused is None:
+        tile = moment_tile(device.family, arithmetic, merged, split_tile, moments.width)
+        parts = _parts(x, dz, tile, device)
+    else:
+        tile = moment_tile_of_pass(device.family, arithmetic, split_tile, fused.tile)
+        parts = Parts(Chunks(*fused[1:5]), 1, triton.cdiv(x.batch, tile.BK) * tile.BK)
 
     def slabs(table: MomentTable, count: int, padded: int) -> Any:
         return tables.inputs.new_empty((moments.chunks, count, padded, table.width))
@@ -203,7 +252,11 @@ def _from_moments(
     sums_out = slabs(moments, parts.of_outputs, tables.padded_out)
     dipole_sums_in = sums_in if merged else slabs(dipoles, parts.of_inputs, tables.padded_in)
     dipole_sums_out = sums_out if merged else slabs(dipoles, parts.of_outputs, tables.padded_out)
-    for is_factored in (False,) if factors is None else (True, False):
+    if fused is not None:
+        assert factors is not None
+        tables_of_sides, sums_of_sides = (moments.inputs, moments.outputs), (sums_in, sums_out)
+        launch_fused(fused, x, dz, tables, factors, tables_of_sides, sums_of_sides, split_tile)
+    for is_factored in (False,) if factors is None or fused is not None else (True, False):
         moment_kernel[(parts.chunks.chunks_in, parts.chunks.chunks_out, moments.chunks * parts.batch)](
             x.high,
             x.low,

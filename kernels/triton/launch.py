@@ -21,7 +21,8 @@ from pn_gpu.kernels.triton.factors import (
     make_factors,
 )
 from pn_gpu.kernels.triton.forward import product_kernel, sum_splits_kernel
-from pn_gpu.kernels.triton.gradient import particle_gradient
+from pn_gpu.kernels.triton.fused import FusedPass
+from pn_gpu.kernels.triton.gradient import fused_pass, particle_gradient
 from pn_gpu.kernels.triton.potentials import PairwiseFunctions, pairwise_functions
 from pn_gpu.kernels.triton.rows import Rows, aligned_rows
 from pn_gpu.kernels.triton.tables import ParticleTables, make_tables
@@ -115,18 +116,18 @@ def backward(
     with on_device_of(x):
         tables, factors = residuals or _tables_of(particles, functions, arithmetic)
         dz_rows = aligned_rows(dz, split=arithmetic == "halves")
-        dx = None
-        if need_dx:
-            exchanged = None if factors is None else factors.exchanged()
-            dx = _product(dz_rows, tables.exchanged(), exchanged, None, functions, arithmetic, x.dtype)
+        dx, fused = None, None
         gradients: tuple[Any, Any, Any, Any] = (None, None, None, None)
         if need_particles:
-            if arithmetic == "tf32":
-                # TF32 operands would have to be transposed on the way; bfloat16 halves need not, and are finer.
-                arithmetic = "halves"
-                dz_rows = aligned_rows(dz, split=True)
-            x_rows = aligned_rows(x, split=arithmetic == "halves")
-            gradients = particle_gradient(x_rows, dz_rows, tables, factors, functions, arithmetic)
+            # TF32 operands would have to be transposed on the way; bfloat16 halves need not, and are finer.
+            numbers = "halves" if arithmetic == "tf32" else arithmetic
+            g_rows = aligned_rows(dz, split=True) if arithmetic == "tf32" else dz_rows
+            x_rows = aligned_rows(x, split=numbers == "halves")
+            fused = fused_pass(x_rows, g_rows, tables, factors, need_dx)
+            gradients = particle_gradient(x_rows, g_rows, tables, factors, functions, numbers, fused)
+        if need_dx:
+            exchanged = None if factors is None else factors.exchanged()
+            dx = _product(dz_rows, tables.exchanged(), exchanged, None, functions, arithmetic, x.dtype, fused)
         dbias = dz.sum(dim=0, dtype=particles.r_in.dtype)
     return OperatorGradient(dx, *gradients, dbias)
 
@@ -139,8 +140,12 @@ def _product(
     functions: PairwiseFunctions,
     arithmetic: str,
     dtype: torch.dtype,
+    fused: FusedPass | None = None,
 ) -> Any:
-    """z [B, M] of ``dtype`` = x W + bias, with the W of ``tables``, made of ``factors`` where there are any."""
+    """z [B, M] of ``dtype`` = x W + bias, with the W of ``tables``, made of ``factors`` where there are any.
+
+    With ``fused``, z is there in parts unless a particle is far out.
+    """
     z = torch.empty((x.batch, tables.size_out), dtype=dtype, device=x.high.device)
     if x.batch == 0 or tables.size_out == 0:
         return z
@@ -150,9 +155,14 @@ def _product(
     exact = product_tile(device.family, arithmetic, x.batch, tables.n + tables.d)
     factored = exact if factors is None else factored_product_tile(device.family, x.batch)
     # Whichever of the two launches does the work, the parts are the same.
-    splits, inputs_per_split = _splits(_tiles(x, tables, factored), x.columns, factored, device)
-    split_z, split_bias = (z, bias) if splits == 1 else (_partial_sums(z, splits), None)
-    for tile, is_factored in ((exact, False),) if factors is None else ((factored, True), (exact, False)):
+    launches = ((exact, False),) if factors is None or fused is not None else ((factored, True), (exact, False))
+    if fused is None:
+        splits, inputs_per_split = _splits(_tiles(x, tables, factored), x.columns, factored, device)
+        partial = None if splits == 1 else _partial_sums(z, splits)
+    else:
+        splits, inputs_per_split, partial = fused.chunks_out, fused.tiles_out * fused.tile.BJ, fused.dx
+    split_z, split_bias = (z, bias) if partial is None else (partial, None)
+    for tile, is_factored in launches:
         product_kernel[(_tiles(x, tables, tile), splits)](
             x.high,
             x.low,
@@ -186,7 +196,7 @@ def _product(
             num_stages=tile.num_stages,
             **COMPILE_OPTIONS,
         )
-    if splits > 1:
+    if partial is not None:
         sum_splits_kernel[(triton.cdiv(z.numel(), SUM_BLOCK),)](
             split_z,
             z if bias is None else bias,

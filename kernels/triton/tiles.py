@@ -39,6 +39,17 @@ class GradientTile(NamedTuple):
     programs: int  # that a multiprocessor holds at once
 
 
+class FusedTile(NamedTuple):
+    """Launch of `fused.fused_backward_kernel`; a tile is [BI, BJ], the batch at most BB."""
+
+    BI: int
+    BJ: int
+    BB: int
+    num_warps: int
+    num_stages: int
+    programs: int  # that a multiprocessor holds at once
+
+
 # By rising BB: the first that holds the batch serves it, the last serves any.
 PRODUCT_TILES: dict[str, dict[str, tuple[ProductTile, ...]]] = {
     "hopper": {
@@ -172,6 +183,21 @@ WIDE_TABLE_TILES: dict[str, dict[str, GradientTile]] = {
     },
 }
 WIDE_TABLE_TILES["consumer"] = WIDE_TABLE_TILES["ampere"]
+# dx and moments from one pass, by what enters the moments and by rising BB. Where no tile holds the batch, or the
+# moment table is not narrow, they take a pass each: split tiles on 10.0, and larger batches there and on 8.0, spill or
+# take more instructions than both.
+FUSED_TILES: dict[str, dict[str, tuple[FusedTile, ...]]] = {
+    "hopper": {
+        "rounded": (
+            FusedTile(128, 128, 16, 8, 2, 1),
+            FusedTile(128, 64, 32, 8, 2, 1),
+            FusedTile(128, 64, 64, 8, 2, 1),
+        ),
+        "split": tuple(FusedTile(64, 64, batch, 4, 2, 2) for batch in (16, 32, 64)),
+    },
+    "blackwell": {"rounded": (FusedTile(128, 64, 16, 4, 2, 2),)},
+    "ampere": {"rounded": (FusedTile(64, 64, 16, 4, 2, 3),), "split": (FusedTile(64, 64, 16, 4, 2, 2),)},
+}
 DIFFERENCE_TILE = GradientTile(64, 64, 16, 4, 2, 2)
 FLOAT64_DIFFERENCE_TILE = GradientTile(32, 32, 16, 4, 2, 2)
 
@@ -202,6 +228,18 @@ def moment_tile(family: str, arithmetic: str, merged: bool, split_tile: bool, wi
     if width > NARROW_TABLE:
         return WIDE_TABLE_TILES[family][operands]
     return GRADIENT_TILES[family][f"{'merged' if merged else 'moments'} {operands}"]
+
+
+def fused_tile(family: str, split_tile: bool, batch: int, width: int) -> FusedTile | None:
+    """The tile of `fused.fused_backward_kernel`; None where it does not pay."""
+    tiles = FUSED_TILES.get(family, {}).get("split" if split_tile else "rounded", ())
+    return next((tile for tile in tiles if batch <= tile.BB), None) if width <= NARROW_TABLE else None
+
+
+def moment_tile_of_pass(family: str, arithmetic: str, split_tile: bool, fused: FusedTile) -> GradientTile:
+    """The tile of `moments.moment_kernel` that shares the particles out as a fused pass does."""
+    tile = moment_tile(family, arithmetic, True, split_tile, NARROW_TABLE)
+    return tile._replace(BI=fused.BI, BJ=fused.BJ, num_warps=8 if fused.BI * fused.BJ > 64 * 64 else 4)
 
 
 def difference_tile(arithmetic: str) -> GradientTile:
