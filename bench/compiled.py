@@ -46,7 +46,14 @@ SHARED_BYTES = {80: 164 << 10, 90: 228 << 10, 100: 228 << 10, 120: 100 << 10}
 WARPS = {80: 64, 90: 64, 100: 64, 120: 48}
 REGISTERS = 65536
 # Those that make pairs; the others make or add up what particles or rows have.
-KERNELS = ("product_kernel", "moment_kernel", "difference_kernel", "gradient_from_moments_kernel", "factor_kernel")
+KERNELS = (
+    "product_kernel",
+    "moment_kernel",
+    "difference_kernel",
+    "fused_backward_kernel",
+    "gradient_from_moments_kernel",
+    "factor_kernel",
+)
 
 
 class Case(NamedTuple):
@@ -179,7 +186,7 @@ def compile_row(case: Case, found: Launch, capability: int) -> Row:
         n=case.n,
         d=case.d,
         ragged=case.sizes == RAGGED,
-        factored=arguments.get("FACTORED", False),
+        factored=arguments.get("FACTORED", found.kernel.__name__ == "fused_backward_kernel"),
         tile=tile,
         warps=compiled.threads // 32,
         stages=found.options.get("num_stages", 0),

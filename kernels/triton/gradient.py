@@ -57,11 +57,14 @@ def fused_pass(x: Rows, dz: Rows, tables: ParticleTables, factors: Factors | Non
     if factors is None or x.batch == 0:
         return None
     device = device_of(x.high)
-    tile = fused_tile(device.family, _splits_tile(x), x.batch, _moment_columns(tables, tables.n))
+    columns = _moment_columns(tables, tables.n)
+    tile = fused_tile(device.family, _splits_tile(x), x.batch, columns)
     if tile is None:
         return None
     programs = device.multiprocessors * tile.programs
-    chunks = choose_chunks(triton.cdiv(x.columns, tile.BI), triton.cdiv(dz.columns, tile.BJ), programs)
+    tiles = triton.cdiv(x.columns, tile.BI), triton.cdiv(dz.columns, tile.BJ)
+    numbers = tile.BI * (columns + x.batch * need_dx), tile.BJ * columns
+    chunks = choose_chunks(*tiles, programs, 1, *numbers)  # operands of a row's first tile come too late
     dx = tables.inputs.new_empty((chunks.chunks_out, x.batch, tables.size_in)) if need_dx else None
     return FusedPass(tile, *chunks, dx)
 
@@ -82,15 +85,21 @@ class Chunks(NamedTuple):
 
 
 @lru_cache
-def choose_chunks(tiles_in: int, tiles_out: int, programs: int) -> Chunks:
-    """Chunks for at most ``programs`` programs: the longest has the fewest tiles, then the slabs are smallest."""
+def choose_chunks(
+    tiles_in: int, tiles_out: int, programs: int, start: int = 0, numbers_in: int = 1, numbers_out: int = 1
+) -> Chunks:
+    """Chunks for at most ``programs`` programs: the longest has the fewest tiles, then the slabs are smallest.
+
+    A row of tiles takes ``start`` halves of a tile more, and a tile ``numbers_in`` or ``numbers_out`` of the slabs.
+    """
     best, best_cost = None, None
     for wanted_in in range(1, min(tiles_in, programs) + 1):
         per_in = triton.cdiv(tiles_in, wanted_in)
         chunks_in = triton.cdiv(tiles_in, per_in)
         per_out = triton.cdiv(tiles_out, min(tiles_out, max(1, programs // chunks_in)))
         chunks_out = triton.cdiv(tiles_out, per_out)
-        cost = (per_in * per_out, chunks_out * tiles_in + chunks_in * tiles_out)
+        slabs = chunks_out * tiles_in * numbers_in + chunks_in * tiles_out * numbers_out
+        cost = (per_in * (2 * per_out + start), slabs)
         if best_cost is None or cost < best_cost:
             best, best_cost = Chunks(per_in, per_out, chunks_in, chunks_out), cost
     assert best is not None

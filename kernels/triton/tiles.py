@@ -184,8 +184,8 @@ WIDE_TABLE_TILES: dict[str, dict[str, GradientTile]] = {
 }
 WIDE_TABLE_TILES["consumer"] = WIDE_TABLE_TILES["ampere"]
 # dx and moments from one pass, by what enters the moments and by rising BB. Where no tile holds the batch, or the
-# moment table is not narrow, they take a pass each: split tiles on 10.0, and larger batches there and on 8.0, spill or
-# take more instructions than both.
+# moment table is not narrow, they take a pass each: split tiles and larger batches on 8.0 and 10.0 spill or take more
+# instructions than both.
 FUSED_TILES: dict[str, dict[str, tuple[FusedTile, ...]]] = {
     "hopper": {
         "rounded": (
@@ -196,7 +196,7 @@ FUSED_TILES: dict[str, dict[str, tuple[FusedTile, ...]]] = {
         "split": tuple(FusedTile(64, 64, batch, 4, 2, 2) for batch in (16, 32, 64)),
     },
     "blackwell": {"rounded": (FusedTile(128, 64, 16, 4, 2, 2),)},
-    "ampere": {"rounded": (FusedTile(64, 64, 16, 4, 2, 3),), "split": (FusedTile(64, 64, 16, 4, 2, 2),)},
+    "ampere": {"rounded": (FusedTile(64, 64, 16, 4, 2, 2),)},
 }
 DIFFERENCE_TILE = GradientTile(64, 64, 16, 4, 2, 2)
 FLOAT64_DIFFERENCE_TILE = GradientTile(32, 32, 16, 4, 2, 2)

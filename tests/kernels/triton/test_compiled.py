@@ -72,6 +72,19 @@ FACTORED_GRADIENTS = [
     Configuration(100, "bfloat16", 128, 3, 12.0),  # 11.44
     Configuration(80, "bfloat16", 128, 3, 12.7),  # 12.09
 ]
+# dx and the particle gradient from one pass; it replaces a factored product and a factored gradient.
+FUSED = [
+    Configuration(90, "bfloat16", 16, 2, 7.3),  # 6.86
+    Configuration(90, "bfloat16", 16, 3, 7.8),  # 7.36
+    Configuration(90, "bfloat16", 32, 3, 10.1),  # 9.50
+    Configuration(90, "bfloat16", 64, 3, 10.9),  # 10.31
+    Configuration(90, "float16", 16, 3, 14.4),  # 13.56
+    Configuration(90, "float16", 32, 3, 14.9),  # 14.03
+    Configuration(90, "float16", 64, 3, 16.0),  # 15.12
+    Configuration(100, "bfloat16", 16, 3, 11.1),  # 10.50
+    Configuration(80, "bfloat16", 16, 2, 9.6),  # 9.09
+    Configuration(80, "bfloat16", 16, 3, 11.9),  # 11.22
+]
 GRADIENTS = [
     Configuration(90, "bfloat16", 128, 2, 13.0),  # 12.16 / 12.64
     Configuration(90, "bfloat16", 1024, 3, 16.2),  # 15.34 / 15.70
@@ -124,6 +137,15 @@ def compiled_gradient(configuration: Configuration, factored: bool) -> tuple[Lau
     return found, compile_launch(found, configuration.capability)
 
 
+@lru_cache
+def compiled_fused(configuration: Configuration) -> tuple[Launch, Compiled]:
+    def call(x: Any, particles: Particles, function: Any, precision: str | None) -> None:
+        launch.backward(x, x, particles, Direct(function, precision))
+
+    found = launched(configuration, call, "fused_backward_kernel")
+    return found, compile_launch(found, configuration.capability)
+
+
 def check_registers(compiled: Compiled) -> None:
     assert compiled.registers <= 255
     assert compiled.stack_bytes == 0
@@ -172,12 +194,9 @@ def test_as_many_programs_fit_as_the_tiles_say(configuration: Configuration, fac
 
 def clocks_per_weight(found: Launch, compiled: Compiled) -> float:
     """What the slower takes of a multiprocessor's issue, 128 instructions a clock, and its exponentials, 16."""
-    loop = compiled.weight_loop()
-    return (
-        max(len(loop) / 128, loop.count("MUFU") / 16)
-        * compiled.threads
-        / (found.arguments["BO"] * found.arguments["BK"])
-    )
+    loop, sides = compiled.weight_loop(), ("BO", "BK") if "BO" in found.arguments else ("BI", "BJ")
+    weights = found.arguments[sides[0]] * found.arguments[sides[1]]
+    return max(len(loop) / 128, loop.count("MUFU") / 16) * compiled.threads / weights
 
 
 @pytest.mark.parametrize("configuration", [c for c in FACTORED_PRODUCTS if c.batch <= 128], ids=name_of)
@@ -232,6 +251,43 @@ def test_particle_gradient(configuration: Configuration, factored: bool) -> None
     assert not re.search(r"\b(atom|red)\.", compiled.ptx)
     # The slabs are all that is written in the loop: WIDTH numbers for each output particle of a tile, not a pair.
     assert loop.count("STG") * compiled.threads <= pairs / 4
+
+
+@pytest.mark.parametrize("configuration", FUSED, ids=name_of)
+def test_one_pass_for_dx_and_the_particle_gradient(
+    configuration: Configuration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, compiled = compiled_fused(configuration)
+    check_registers(compiled)
+    assert compiled.serialised_products() == []
+    arguments, loop = found.arguments, compiled.weight_loop()
+    pairs = arguments["BI"] * arguments["BJ"]
+    per_pair = len(loop) * compiled.threads / pairs
+    print(f"{name_of(configuration)}: {compiled.registers} registers, {per_pair:.2f} instructions per pair")
+    assert per_pair <= configuration.ceiling
+    assert loop.count("MUFU") * compiled.threads == pairs  # every weight is made once
+    assert not re.search(r"(atom|red)\.", compiled.ptx)
+    tile = tiles.fused_tile(
+        tiles.family_of(*divmod(configuration.capability, 10)),
+        configuration.dtype == "float16",
+        configuration.batch,
+        arguments["WIDTH"],
+    )
+    assert tile_of(found, tiles.FusedTile) == launch_of(tile)
+    fits = programs_on_multiprocessor(compiled, configuration.capability)
+    assert tile.programs <= fits <= tile.programs + 2
+    # It pays: a quarter less than a pass for each, at least.
+    monkeypatch.setattr(launch, "fused_pass", lambda *arguments: None)
+    passes = [compiled_product(configuration, True), compiled_gradient.__wrapped__(configuration, True)]
+    part = clocks_per_weight(found, compiled) / sum(clocks_per_weight(*each) for each in passes)
+    print(f"{name_of(configuration)}: {part:.2f} of the clocks of two passes")
+    assert part <= 0.75
+
+
+def test_every_fused_tile_is_among_the_compiled() -> None:
+    used = {tile_of(compiled_fused(configuration)[0], tiles.FusedTile) for configuration in FUSED}
+    tables = (tiles.FUSED_TILES[family][kind] for family in tiles.FUSED_TILES for kind in tiles.FUSED_TILES[family])
+    assert {launch_of(tile) for table in tables for tile in table} == used
 
 
 # What the lists above leave out of the tiles in use on Hopper.
