@@ -51,6 +51,7 @@ KERNELS = (
     "moment_kernel",
     "difference_kernel",
     "fused_backward_kernel",
+    "few_rows_kernel",
     "gradient_from_moments_kernel",
     "factor_kernel",
 )

@@ -20,6 +20,7 @@ from pn_gpu.kernels.triton.factors import (
     Factors,
     make_factors,
 )
+from pn_gpu.kernels.triton.few_rows import few_rows_kernel
 from pn_gpu.kernels.triton.forward import product_kernel, sum_splits_kernel
 from pn_gpu.kernels.triton.fused import FusedPass
 from pn_gpu.kernels.triton.gradient import fused_pass, particle_gradient
@@ -28,6 +29,7 @@ from pn_gpu.kernels.triton.rows import Rows, aligned_rows
 from pn_gpu.kernels.triton.tables import ParticleTables, make_tables
 from pn_gpu.kernels.triton.tiles import (
     FACTORED_PRODUCT_TILES,
+    LEAST_ROWS_OF_PRODUCT,
     ProductTile,
     factored_product_tile,
     product_tile,
@@ -155,6 +157,7 @@ def _product(
     exact = product_tile(device.family, arithmetic, x.batch, tables.n + tables.d)
     factored = exact if factors is None else factored_product_tile(device.family, x.batch)
     # Whichever of the two launches does the work, the parts are the same.
+    launches: tuple[tuple[ProductTile, bool], ...]
     launches = ((exact, False),) if factors is None or fused is not None else ((factored, True), (exact, False))
     if fused is None:
         splits, inputs_per_split = _splits(_tiles(x, tables, factored), x.columns, factored, device)
@@ -162,6 +165,30 @@ def _product(
     else:
         splits, inputs_per_split, partial = fused.chunks_out, fused.tiles_out * fused.tile.BJ, fused.dx
     split_z, split_bias = (z, bias) if partial is None else (partial, None)
+    if exact.BB < LEAST_ROWS_OF_PRODUCT:
+        launches = ()
+        few_rows_kernel[(_tiles(x, tables, exact), splits)](
+            x.high,
+            tables.inputs,
+            tables.outputs,
+            z if split_bias is None else split_bias,
+            split_z,
+            x.columns,
+            tables.size_out,
+            inputs_per_split,
+            x.stride,
+            tables.stride,
+            n=tables.n,
+            d=tables.d,
+            VALUE=functions.value,
+            HAS_BIAS=split_bias is not None,
+            BATCH=x.batch,
+            BO=exact.BO,
+            BK=exact.BK,
+            num_warps=exact.num_warps,
+            num_stages=exact.num_stages,
+            **COMPILE_OPTIONS,
+        )
     for tile, is_factored in launches:
         product_kernel[(_tiles(x, tables, tile), splits)](
             x.high,

@@ -15,10 +15,12 @@ from typing import NamedTuple
 ARITHMETICS = ("16-bit", "halves", "tf32", "float32", "float64")
 # Up to this many components (n + d) are the common case, n and d of 2 or 3; more of them take more registers.
 FEW_COMPONENTS = 6
+# Triton's products have no fewer rows.
+LEAST_ROWS_OF_PRODUCT = 16
 
 
 class ProductTile(NamedTuple):
-    """Launch of `forward.product_kernel`."""
+    """Launch of `forward.product_kernel`, or with BB < `LEAST_ROWS_OF_PRODUCT` of `few_rows.few_rows_kernel`."""
 
     BO: int
     BB: int
@@ -70,8 +72,12 @@ PRODUCT_TILES: dict[str, dict[str, tuple[ProductTile, ...]]] = {
             ProductTile(128, 64, 32, 4, 3, 2),
             ProductTile(128, 128, 32, 4, 3, 2),
         ),
-        "float32": (ProductTile(64, 16, 32, 4, 3, 3), ProductTile(64, 64, 32, 4, 3, 2)),
-        "float64": (ProductTile(32, 32, 16, 4, 3, 3),),
+        "float32": (
+            ProductTile(64, 4, 32, 4, 1, 2),
+            ProductTile(64, 16, 32, 4, 3, 3),
+            ProductTile(64, 64, 32, 4, 3, 2),
+        ),
+        "float64": (ProductTile(32, 4, 32, 4, 1, 2), ProductTile(32, 32, 16, 4, 3, 3)),
     },
     # mma.sync spreads its warps over both sides of a tile unless it is four times as high as wide; each weight would
     # be made twice.
@@ -83,8 +89,12 @@ PRODUCT_TILES: dict[str, dict[str, tuple[ProductTile, ...]]] = {
         ),
         "halves": (ProductTile(128, 16, 32, 4, 3, 3), ProductTile(128, 32, 32, 4, 3, 2)),
         "tf32": (ProductTile(128, 16, 32, 4, 3, 4), ProductTile(128, 32, 32, 4, 3, 3)),
-        "float32": (ProductTile(64, 16, 32, 4, 3, 3), ProductTile(64, 64, 32, 4, 3, 2)),
-        "float64": (ProductTile(32, 32, 16, 4, 3, 3),),
+        "float32": (
+            ProductTile(64, 4, 32, 4, 1, 2),
+            ProductTile(64, 16, 32, 4, 3, 3),
+            ProductTile(64, 64, 32, 4, 3, 2),
+        ),
+        "float64": (ProductTile(32, 4, 32, 4, 1, 2), ProductTile(32, 32, 16, 4, 3, 3)),
     },
 }
 # On Hopper 64 inputs a step would have the assembler serialise the products of the largest tile.
@@ -122,8 +132,12 @@ MANY_COMPONENTS_PRODUCT_TILES: dict[str, dict[str, tuple[ProductTile, ...]]] = {
         "16-bit": (ProductTile(64, 16, 64, 4, 3, 4), ProductTile(64, 128, 32, 4, 3, 3)),
         "halves": (ProductTile(64, 16, 32, 4, 3, 2), ProductTile(64, 64, 32, 4, 3, 2)),
         "tf32": (ProductTile(64, 16, 32, 4, 3, 3), ProductTile(64, 64, 32, 4, 3, 3)),
-        "float32": (ProductTile(64, 16, 16, 4, 3, 2), ProductTile(64, 64, 16, 4, 3, 2)),
-        "float64": (ProductTile(32, 32, 16, 4, 2, 2),),
+        "float32": (
+            ProductTile(64, 4, 16, 4, 1, 2),
+            ProductTile(64, 16, 16, 4, 3, 2),
+            ProductTile(64, 64, 16, 4, 3, 2),
+        ),
+        "float64": (ProductTile(32, 4, 16, 4, 1, 2), ProductTile(32, 32, 16, 4, 2, 2)),
     },
 }
 MANY_COMPONENTS_PRODUCT_TILES["blackwell"] = MANY_COMPONENTS_PRODUCT_TILES["hopper"]
