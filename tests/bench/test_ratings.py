@@ -50,11 +50,20 @@ def test_networks_learn_tastes(model):
         assert parameters == 6 * (USERS + 16 + 16 + USERS) + 16 + 16 + USERS
 
 
-def test_a_run_reports_every_model(monkeypatch, capsys):
+def test_a_run_reports_every_model_and_goes_on(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(ratings, "load_ratings", known)
-    ratings.run(parsed(ratings, "--trials", "1", "--seeds", "1", "--epochs", "2"))
+    quick = ("--trials", "1", "--epochs", "2", "--output", str(tmp_path))
+    ratings.run(parsed(ratings, "--seeds", "1", *quick))
     out = capsys.readouterr().out
     assert all(model in out for model in ratings.MODELS)
+    trained = []
+    monkeypatch.setattr(ratings, "train", lambda *arguments: trained.append(arguments[0]) or (7.25, 7))
+    ratings.run(parsed(ratings, "--seeds", "1", *quick))
+    assert not trained
+    assert "rmse 7.25" not in capsys.readouterr().out
+    ratings.run(parsed(ratings, "--seeds", "2", "--models", "dense", *quick))
+    assert trained == 3 * ["dense"]
+    assert "rmse 7.25" in capsys.readouterr().out
 
 
 def test_bad_options_and_missing_packages(monkeypatch):

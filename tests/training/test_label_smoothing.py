@@ -56,7 +56,7 @@ def test_the_likeliest_class_stays():
 def test_a_run_goes_on_with_its_smoothing_only(tmp_path):
     path = tmp_path / "run.safetensors"
     fit(make(), LABELS, label_smoothing=0.1, checkpoint=path)
-    with pytest.raises(ValueError, match="label_smoothing 0.1, this run has 0.0"):
+    with pytest.raises(ValueError, match=r"label_smoothing 0\.1, this run has 0\.0"):
         fit(make(), LABELS, epochs=4, checkpoint=path, resume=True)
     whole, resumed = make(), make()
     fit(whole, LABELS, epochs=4, label_smoothing=0.1)
@@ -71,5 +71,5 @@ def test_parts_that_are_none(part):
 
 
 def test_numbers_are_not_smoothed():
-    with pytest.raises(ValueError, match="label_smoothing: got 0.1 with loss 'mse', want 0 or a cross-entropy loss"):
+    with pytest.raises(ValueError, match=r"label_smoothing: got 0\.1 with loss 'mse', want 0 or a cross-entropy loss"):
         fit(make(output="linear"), ANSWERS, label_smoothing=0.1)
