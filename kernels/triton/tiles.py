@@ -103,9 +103,13 @@ PRODUCT_TILES["blackwell"] = PRODUCT_TILES["hopper"] | {
 }
 PRODUCT_TILES["consumer"] = PRODUCT_TILES["ampere"]
 
-# The same where weights are made of factors, which takes 32 multiply-adds a weight of the tensor cores: nothing where
-# they do 1024 a clock (8.0) or 4096 (9.0, 10.0), more than exact differences where they do 256 or 512 ("consumer").
-# The rates are those of NVIDIA's architecture white papers (A100, H100, GA102, AD102, RTX Blackwell).
+# The same where weights are made of factors, which takes 32 multiply-adds a weight of the tensor cores: little where
+# they do 1024 a clock (8.0), 2048 (9.0) or 4096 (10.0), more than exact differences where they do 256 or 512
+# ("consumer"). 8.0 and 9.0: forums.developer.nvidia.com, "How to calculate the Tensor Core FP16 performance of H100?"
+# (2023), from the white papers. "consumer" by the vendor's peak rates for 16-bit numbers and float32 sums, as listed at
+# hmc-tech.com and gigagpu.com: 80 TFLOP/s of 84 multiprocessors at 1.86 GHz (RTX 3090 Ti, 8.6) and 165 of 128 at 2.52
+# GHz (RTX 4090, 8.9) are 256 a clock; with 16-bit sums, and on cards for workstations, twice that. 10.0 by 2250 TFLOP/s
+# of 148 at 1.85 GHz (B200), which was not looked up; 12.0 is taken to be as 8.9.
 FACTORED_PRODUCT_TILES: dict[str, tuple[ProductTile, ...]] = {
     "hopper": (
         ProductTile(128, 16, 64, 4, 3, 2),
@@ -123,8 +127,9 @@ FACTORED_PRODUCT_TILES: dict[str, tuple[ProductTile, ...]] = {
 FACTORED_PRODUCT_TILES["blackwell"] = FACTORED_PRODUCT_TILES["hopper"]
 # The largest BB with which a quarter of the exponentials is made by multiply-adds: it takes up to 1.8 instructions a
 # weight more, and gains a tenth at least where a multiprocessor issues 128 instructions a clock and makes 16
-# exponentials (8.0 does but 64 multiply-adds); with larger ones other units are the slowest.
-LARGEST_BATCH_THAT_SHARES = {"hopper": 128, "blackwell": 128, "ampere": 16}
+# exponentials (8.0 does but 64 multiply-adds); with larger ones other units are the slowest: on 9.0 its products, which
+# take 160 multiply-adds a weight with BB = 128.
+LARGEST_BATCH_THAT_SHARES = {"hopper": 64, "blackwell": 128, "ampere": 16}
 
 # The same for particles of more than FEW_COMPONENTS numbers.
 MANY_COMPONENTS_PRODUCT_TILES: dict[str, dict[str, tuple[ProductTile, ...]]] = {
@@ -140,7 +145,10 @@ MANY_COMPONENTS_PRODUCT_TILES: dict[str, dict[str, tuple[ProductTile, ...]]] = {
         "float64": (ProductTile(32, 4, 16, 4, 1, 2), ProductTile(32, 32, 16, 4, 2, 2)),
     },
 }
-MANY_COMPONENTS_PRODUCT_TILES["blackwell"] = MANY_COMPONENTS_PRODUCT_TILES["hopper"]
+# With 32 inputs a step they spill 300 to 400 bytes there, a hundred times a step.
+MANY_COMPONENTS_PRODUCT_TILES["blackwell"] = MANY_COMPONENTS_PRODUCT_TILES["hopper"] | {
+    "halves": (ProductTile(64, 16, 16, 4, 3, 2), ProductTile(64, 64, 16, 4, 3, 2)),
+}
 MANY_COMPONENTS_PRODUCT_TILES["ampere"] = MANY_COMPONENTS_PRODUCT_TILES["hopper"] | {
     "16-bit": (ProductTile(64, 16, 64, 4, 3, 4), ProductTile(128, 32, 32, 4, 3, 2)),
     "halves": (ProductTile(64, 16, 32, 4, 3, 4), ProductTile(128, 32, 32, 4, 3, 2)),

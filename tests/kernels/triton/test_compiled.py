@@ -42,8 +42,8 @@ FACTORED_PRODUCTS = [
     *(Configuration(90, "bfloat16", 16, dim, 5.8) for dim in (2, 3)),  # 5.44, 3.67
     Configuration(90, "bfloat16", 32, 3, 5.8),  # 5.55, 3.78
     Configuration(90, "bfloat16", 64, 3, 5.9),  # 5.64, 3.88
-    *(Configuration(90, "bfloat16", 128, dim, 7.3) for dim in (2, 3)),  # 6.91, 5.12
-    Configuration(90, "float16", 128, 4, 7.3),
+    *(Configuration(90, "bfloat16", 128, dim, 5.5) for dim in (2, 3)),  # -, 5.12
+    Configuration(90, "float16", 128, 4, 5.5),
     Configuration(90, "bfloat16", 1024, 3, 6.0),  # -, 5.47
     Configuration(100, "bfloat16", 16, 3, 5.4),  # 5.08, 4.06
     Configuration(100, "bfloat16", 128, 3, 7.3),  # 6.97, 5.94
@@ -229,11 +229,27 @@ def test_a_handful_of_rows(configuration: Configuration) -> None:
     assert tile.programs <= programs_on_multiprocessor(compiled, configuration.capability) <= tile.programs + 2
 
 
-def clocks_per_weight(found: Launch, compiled: Compiled) -> float:
-    """What the slower takes of a multiprocessor's issue, 128 instructions a clock, and its exponentials, 16."""
+# Multiply-adds of 16-bit numbers a clock of a multiprocessor's tensor cores; see `tiles.FACTORED_PRODUCT_TILES`.
+MULTIPLY_ADDS = {80: 1024, 90: 2048, 100: 4096}
+
+
+def multiply_adds(found: Launch, batch: int) -> int:
+    """What a weight takes of the tensor cores, where it is made of factors."""
+    arguments = found.arguments
+    if found.kernel.__name__ == "product_kernel":
+        return 32 + arguments["BB"]
+    moments = 2 * arguments["WIDTH"] * (2 if arguments["SPLIT_TILE"] else 1)
+    if found.kernel.__name__ == "moment_kernel":
+        return 16 + -(-batch // arguments["BK"]) * arguments["BK"] + moments
+    return 32 + 2 * arguments["BB"] + moments
+
+
+def clocks_per_weight(found: Launch, compiled: Compiled, batch: int) -> float:
+    """What the slowest takes: a multiprocessor's issue (128 instructions a clock), its exponentials (16), its products."""
     loop, sides = compiled.weight_loop(), ("BO", "BK") if "BO" in found.arguments else ("BI", "BJ")
     weights = found.arguments[sides[0]] * found.arguments[sides[1]]
-    return max(len(loop) / 128, loop.count("MUFU") / 16) * compiled.threads / weights
+    products = multiply_adds(found, batch) / MULTIPLY_ADDS[compiled.capability]
+    return max(max(len(loop) / 128, loop.count("MUFU") / 16) * compiled.threads / weights, products)
 
 
 @pytest.mark.parametrize("configuration", [c for c in FACTORED_PRODUCTS if c.batch <= 128], ids=name_of)
@@ -245,10 +261,11 @@ def test_exponentials_are_shared_where_it_pays(configuration: Configuration, mon
         return
     monkeypatch.setitem(tiles.LARGEST_BATCH_THAT_SHARES, family, 0)
     alone, compiled_alone = compiled_product.__wrapped__(configuration, True)
-    assert clocks_per_weight(shared, compiled) <= 0.9 * clocks_per_weight(alone, compiled_alone)
+    batch = configuration.batch
+    assert clocks_per_weight(shared, compiled, batch) <= 0.9 * clocks_per_weight(alone, compiled_alone, batch)
     per_weight = len(compiled_alone.weight_loop()) * compiled_alone.threads
     per_weight /= alone.arguments["BO"] * alone.arguments["BK"]
-    assert per_weight <= (4.5 if configuration.batch <= 64 else 6.0)
+    assert per_weight <= (4.5 if batch <= 64 else 6.0)
 
 
 @pytest.mark.parametrize(
@@ -313,12 +330,13 @@ def test_one_pass_for_dx_and_the_particle_gradient(
     assert tile_of(found, tiles.FusedTile) == launch_of(tile)
     fits = programs_on_multiprocessor(compiled, configuration.capability)
     assert tile.programs <= fits <= tile.programs + 2
-    # It pays: a quarter less than a pass for each, at least.
+    # It pays: the products of 64 rows take as long as all else, those of 16 half as long as a pass for each.
     monkeypatch.setattr(launch, "fused_pass", lambda *arguments: None)
     passes = [compiled_product(configuration, True), compiled_gradient.__wrapped__(configuration, True)]
-    part = clocks_per_weight(found, compiled) / sum(clocks_per_weight(*each) for each in passes)
+    batch = configuration.batch
+    part = clocks_per_weight(found, compiled, batch) / sum(clocks_per_weight(*each, batch) for each in passes)
     print(f"{name_of(configuration)}: {part:.2f} of the clocks of two passes")
-    assert part <= 0.75
+    assert part <= 0.95
 
 
 def test_every_fused_tile_is_among_the_compiled() -> None:
