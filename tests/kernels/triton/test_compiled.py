@@ -245,7 +245,7 @@ def multiply_adds(found: Launch, batch: int) -> int:
 
 
 def clocks_per_weight(found: Launch, compiled: Compiled, batch: int) -> float:
-    """What the slowest takes: a multiprocessor's issue (128 instructions a clock), its exponentials (16), its products."""
+    """What the slowest takes: issue (128 instructions a clock), exponentials (16), or products of a multiprocessor."""
     loop, sides = compiled.weight_loop(), ("BO", "BK") if "BO" in found.arguments else ("BI", "BJ")
     weights = found.arguments[sides[0]] * found.arguments[sides[1]]
     products = multiply_adds(found, batch) / MULTIPLY_ADDS[compiled.capability]
