@@ -70,7 +70,10 @@ class OperatorGradient(NamedTuple):
 
 
 class Room(Protocol):
-    """The two functions of a room; their arguments have been checked, x and dz are matrices."""
+    """The two functions of a room; their arguments have been checked, x and dz are matrices.
+
+    Where all arrays have sets before that, it is `pn_gpu.kernels.sets` that knows which rooms take them.
+    """
 
     def forward(
         self, x: Array, particles: Particles, bias: Array | None, how: Any, keep: bool = False

@@ -66,7 +66,8 @@ def particle_linear(
 
         All four may have the same leading dimensions S... (heads, experts, an ensemble), and then x and the bias have
         them first, too: that many layers in one call, each with its own inputs. Inputs that all share are broadcast
-        by the caller. On the CPU small sets are shared out to the threads; on a GPU every set is launches of its own.
+        by the caller, and read in place. On a GPU direct sets are one launch of each kernel; on the CPU small sets are
+        shared out to the threads. Sets that a plan computes by the Mehler method go one after the other.
         A `Plan` belongs to one set; "auto" and "mehler" plan every set.
     bias : array, [M], optional
     potential : str or Potential, default "gaussian"

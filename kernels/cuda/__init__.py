@@ -1,9 +1,10 @@
 """The operator on CuPy arrays: CUDA C++ kernels that NVRTC compiles where they run.
 
 ``forward`` and ``backward`` are those of every room of `pn_gpu.kernels.room`, for CuPy arrays of any strides on one
-device; x, z and dz are float16, bfloat16, float32 or float64. They launch on the array's device and
-its current stream and never wait for it. Particles are summed in float32 (float64 for float64 arrays), and float32
-products are plain fused multiply-adds, never TF32.
+device; x, z and dz are float16, bfloat16, float32 or float64. They take stacked sets, too (`pn_gpu.kernels.sets`), and
+launch each kernel once for all. They launch on the array's device and its current stream and never wait for it.
+Particles are summed in float32 (float64 for float64 arrays), and float32 products are plain fused multiply-adds, never
+TF32.
 
 Where to read on: ``forward.cu`` and ``backward.cu`` for the mathematics, ``tiles.py`` for the grids, ``launch.py`` for
 the order of launches, ``source.py`` for what the compiler gets, ``cupy_runtime.py`` for all that touches CuPy.

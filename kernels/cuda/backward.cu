@@ -15,9 +15,10 @@
 // of them down and some across. The sums of a row stay in registers over the tiles across; those of a column are
 // added up in global memory by the block itself, a tile down at a time. Every block has slabs of its own:
 //
-//     in_slabs [chunks across, N, DIM + DIPOLE_DIM],    out_slabs [chunks down, M, DIM + DIPOLE_DIM]
+//     in_slabs [chunks across, sets, N, DIM + DIPOLE_DIM],    out_slabs [chunks down, sets, M, DIM + DIPOLE_DIM]
 //
-// and reduce_particles adds the slabs. The grid is block = chunk across * chunks down + chunk down; tiles.py plans it.
+// and reduce_particles adds the slabs, those of several sets too where they share the particles. The grid is
+// block = (set * chunks across + chunk across) * chunks down + chunk down; tiles.py plans it.
 
 #include "matrix_tile.cuh"
 #include "particles.cuh"
@@ -121,26 +122,44 @@ __device__ inline void make_g(GradientTiles& tiles, const Matrix& x, const Matri
     __syncthreads();
 }
 
+// Where the set of a block lies is read once a step, so it waits in shared memory: registers are short. With particles
+// of many numbers in double it is the shared memory that is full.
+#if defined(SCALAR_FLOAT64) && DIM + DIPOLE_DIM > 12
+#define OF_BLOCK
+constexpr bool IN_REGISTERS = true;
+#else
+#define OF_BLOCK __shared__
+constexpr bool IN_REGISTERS = false;
+#endif
+
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT(sizeof(T) == 8 ? 1 : THREADS == 128 ? 3 : 2))
-    particle_gradient(const Scalar* x_data, long long x_stride, int x_aligned, const Scalar* dz_data,
-                      long long dz_stride, int dz_aligned, const T* r_in, const T* v_in, const T* r_out,
-                      const T* v_out, T* in_slabs, T* out_slabs, int batch, int inputs, int outputs, int tiles_down,
-                      int tiles_across, int chunks_down) {
+    particle_gradient(const Scalar* x_data, long long x_set, long long x_stride, int x_aligned,
+                      const Scalar* dz_data, long long dz_set, long long dz_stride, int dz_aligned, const T* r_in,
+                      long long r_in_set, const T* v_in, long long v_in_set, const T* r_out, long long r_out_set,
+                      const T* v_out, long long v_out_set, T* in_slabs, T* out_slabs, int sets, int batch, int inputs,
+                      int outputs, int tiles_down, int tiles_across, int chunks_down) {
     __shared__ __align__(16) unsigned char storage[sizeof(GradientTiles)];
     __shared__ ParticleTile<TILE_IN> in_particles;
     __shared__ ParticleTile<TILE_OUT> out_particles;
     GradientTiles& tiles = *(GradientTiles*)storage;
-    const Matrix x = {x_data, x_stride, batch, inputs, x_aligned != 0};
-    const Matrix dz = {dz_data, dz_stride, batch, outputs, dz_aligned != 0};
-    const NodeSet in = {r_in, v_in, inputs}, out = {r_out, v_out, outputs};
+    const int set = set_of_block(sets), block = block_of_set(sets);
+    OF_BLOCK Matrix x, dz;
+    OF_BLOCK NodeSet in, out;
+    if (threadIdx.x == 0 || IN_REGISTERS) {
+        x = {x_data + set * x_set, x_stride, batch, inputs, x_aligned != 0};
+        dz = {dz_data + set * dz_set, dz_stride, batch, outputs, dz_aligned != 0};
+        in = {r_in + set * r_in_set, v_in + set * v_in_set, inputs};
+        out = {r_out + set * r_out_set, v_out + set * v_out_set, outputs};
+    }
+    __syncthreads();
 
-    const int chunk_down = blockIdx.x % chunks_down, chunk_across = blockIdx.x / chunks_down;
+    const int chunk_down = block % chunks_down, chunk_across = block / chunks_down;
     const int first_i = chunk_down * tiles_down * TILE_IN, first_j = chunk_across * tiles_across * TILE_OUT;
     const int last_i = min((long long)inputs, (long long)first_i + tiles_down * TILE_IN);
     const int last_j = min((long long)outputs, (long long)first_j + tiles_across * TILE_OUT);
     constexpr int COMPONENTS = DIM + DIPOLE_DIM;
-    in_slabs += (long long)chunk_across * inputs * COMPONENTS;
-    out_slabs += (long long)chunk_down * outputs * COMPONENTS;
+    in_slabs += ((long long)chunk_across * sets + set) * inputs * COMPONENTS;
+    out_slabs += ((long long)chunk_down * sets + set) * outputs * COMPONENTS;
 
     const int row = threadIdx.x / ROW_PARTS, row_part = threadIdx.x % ROW_PARTS;
     const int column = threadIdx.x / COLUMN_PARTS, column_part = threadIdx.x % COLUMN_PARTS;
@@ -179,35 +198,39 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT(sizeof(T) == 8 ? 
     }
 }
 
-// dr [count, DIM] and dv [count, DIPOLE_DIM] from slabs [number, count, DIM + DIPOLE_DIM].
-extern "C" __global__ void __launch_bounds__(256) reduce_particles(const T* slabs, T* dr, T* dv, int number, int count) {
+// dr [count, DIM] and dv [count, DIPOLE_DIM], whichever is not null, from slabs [number, count, DIM + DIPOLE_DIM].
+extern "C" __global__ void __launch_bounds__(256)
+    reduce_particles(const T* slabs, T* dr, T* dv, int number, long long count) {
     constexpr int COMPONENTS = DIM + DIPOLE_DIM;
-    long long elements = (long long)count * COMPONENTS;
+    long long elements = count * COMPONENTS;
     for (long long e = blockIdx.x * 256ll + threadIdx.x; e < elements; e += gridDim.x * 256ll) {
         T sum = 0;
         for (int slab = 0; slab < number; ++slab) sum += slabs[slab * elements + e];
         long long particle = e / COMPONENTS;
         int c = (int)(e % COMPONENTS);
         if (c < DIM) {
-            dr[particle * DIM + c] = sum;
-        } else {
+            if (dr) dr[particle * DIM + c] = sum;
+        } else if (dv) {
             dv[particle * DIPOLE_DIM + c - DIM] = sum;
         }
     }
 }
 
-// partial [chunks, outputs] = the sums of `rows_per_chunk` rows each of dz; reduce_partial makes dbias of them. The
-// grid is block = chunk * column blocks + column block.
-extern "C" __global__ void __launch_bounds__(128)
-    bias_gradient(const Scalar* dz, long long dz_stride, T* partial, int batch, int outputs, int rows_per_chunk) {
+// partial [chunks, sets, outputs] = the sums of `rows_per_chunk` rows each of dz; reduce_partial makes dbias of them.
+// The grid is block = (chunk * sets + set) * column blocks + column block.
+extern "C" __global__ void __launch_bounds__(128) bias_gradient(const Scalar* dz, long long dz_set, long long dz_stride,
+                                                                T* partial, int sets, int batch, int outputs,
+                                                                int rows_per_chunk) {
     int column_blocks = (outputs + 127) / 128;
-    int chunk = blockIdx.x / column_blocks;
+    int part = blockIdx.x / column_blocks;
+    int chunk = part / sets;
     int column = blockIdx.x % column_blocks * 128 + threadIdx.x;
     if (column >= outputs) return;
     int first = chunk * rows_per_chunk;
     int last = min((long long)batch, (long long)first + rows_per_chunk);
     T sum = 0;
+    dz += part % sets * dz_set;
 #pragma unroll 4
     for (int b = first; b < last; ++b) sum += widen(dz[b * dz_stride + column]);
-    partial[(long long)chunk * outputs + column] = sum;
+    partial[(long long)part * outputs + column] = sum;
 }

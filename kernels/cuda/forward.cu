@@ -14,50 +14,66 @@
 //     any rows (float16, bfloat16)    weights are made in the registers where mma.sync wants its operand
 //
 // Where the tiles of z are too few to fill the device, the input particles are split over `splits` blocks, each of
-// which writes its part of the sum to partial [splits, B, M]; reduce.cuh adds the parts in a fixed order.
+// which writes its part of the sum to partial [splits, sets, B, M]; reduce.cuh adds the parts in a fixed order. So it
+// does where the sets share x, and dL/dx is the sum of theirs.
+//
+// Of several sets every array has one after the other, x_set, r_in_set, ... elements apart: 0 where they share one.
 //
 // Kernels are named forward_<rows of x per block>; their tiles are listed once more in tiles.py, which makes the grid:
-// block = (split * batch tiles + batch tile) * output tiles + output tile.
+// block = ((set * splits + split) * batch tiles + batch tile) * output tiles + output tile.
 
 #include "forward_fma.cuh"
 #include "forward_mma.cuh"
 #include "reduce.cuh"
 
 #define FORWARD_PARAMETERS                                                                                     \
-    const Scalar *x, long long x_stride, int aligned, const T *r_in, const T *v_in, const T *r_out,            \
-        const T *v_out, const T *bias, Scalar *z, T *partial, int batch, int inputs, int outputs, int splits
-#define FORWARD_ARGUMENTS                                                                                      \
-    {x, x_stride, batch, inputs, aligned != 0}, {r_in, v_in, inputs}, {r_out, v_out, outputs}, {               \
-        bias, z, partial, batch, outputs, splits                                                               \
+    const Scalar *x, long long x_set, long long x_stride, int aligned, const T *r_in, long long r_in_set,      \
+        const T *v_in, long long v_in_set, const T *r_out, long long r_out_set, const T *v_out,                \
+        long long v_out_set, const T *bias, long long bias_set, Scalar *z, T *partial, int sets, int batch,    \
+        int inputs, int outputs, int splits
+
+// Where the set of a block has its inputs is read once a step, so it waits in shared memory: registers are short.
+#define FORWARD(...)                                                                                           \
+    {                                                                                                          \
+        __shared__ Matrix x_of_set;                                                                            \
+        __shared__ NodeSet in_of_set;                                                                          \
+        const int set = set_of_block(sets);                                                                    \
+        if (threadIdx.x == 0) {                                                                                \
+            x_of_set = {x + set * x_set, x_stride, batch, inputs, aligned != 0};                               \
+            in_of_set = {r_in + set * r_in_set, v_in + set * v_in_set, inputs};                                \
+        }                                                                                                      \
+        __syncthreads();                                                                                       \
+        __VA_ARGS__(x_of_set, in_of_set, {r_out + set * r_out_set, v_out + set * v_out_set, outputs},          \
+                    {bias, set * bias_set, z, partial, set, sets, block_of_set(sets), batch, outputs, splits});\
     }
 
 #if TENSOR_CORES
 extern "C" __global__ void __launch_bounds__(128, RESIDENT(4)) forward_16(FORWARD_PARAMETERS) {
-    forward_mma<16>(FORWARD_ARGUMENTS);
+    FORWARD(forward_mma<16>)
 }
 extern "C" __global__ void __launch_bounds__(128, RESIDENT(3)) forward_64(FORWARD_PARAMETERS) {
-    forward_mma<64>(FORWARD_ARGUMENTS);
+    FORWARD(forward_mma<64>)
 }
 extern "C" __global__ void __launch_bounds__(128, RESIDENT(2)) forward_128(FORWARD_PARAMETERS) {
-    forward_mma<128>(FORWARD_ARGUMENTS);
+    FORWARD(forward_mma<128>)
 }
 #else
 extern "C" __global__ void __launch_bounds__(128, RESIDENT(4)) forward_4(FORWARD_PARAMETERS) {
-    forward_few<4>(FORWARD_ARGUMENTS);
+    FORWARD(forward_few<4>)
 }
 extern "C" __global__ void __launch_bounds__(128, RESIDENT(2)) forward_16(FORWARD_PARAMETERS) {
-    forward_few<16>(FORWARD_ARGUMENTS);
+    FORWARD(forward_few<16>)
 }
 #if defined(SCALAR_FLOAT64)
 extern "C" __global__ void __launch_bounds__(256, RESIDENT(2)) forward_64(FORWARD_PARAMETERS) {
-    forward_fma<64, 64, 4, 4>(FORWARD_ARGUMENTS);
+    FORWARD(forward_fma<64, 64, 4, 4>)
 }
 #else
 extern "C" __global__ void __launch_bounds__(256, RESIDENT(2)) forward_64(FORWARD_PARAMETERS) {
-    forward_fma<64, 128, 4, 8>(FORWARD_ARGUMENTS);
+    FORWARD(forward_fma<64, 128, 4, 8>)
 }
 extern "C" __global__ void __launch_bounds__(256, RESIDENT(2)) forward_128(FORWARD_PARAMETERS) {
-    forward_fma<128, 128, 8, 8>(FORWARD_ARGUMENTS);
+    FORWARD(forward_fma<128, 128, 8, 8>)
 }
 #endif
 #endif

@@ -11,11 +11,11 @@
 
 // Few rows: a thread owns OUTPUTS columns of z, keeps their ROWS sums and makes each weight in a register.
 template <int ROWS>
-__device__ inline void forward_few(const Matrix x, const NodeSet in, const NodeSet out, const ForwardOutput output) {
+__device__ inline void forward_few(const Matrix& x, const NodeSet& in, const NodeSet out, const ForwardOutput output) {
     constexpr int THREADS = 128, OUTPUTS = 2, DEPTH = 32;
     __shared__ __align__(16) T x_tile[2][DEPTH][ROWS];
     __shared__ ParticleTile<DEPTH> particles[2];
-    const ForwardBlock block(output.batch, in.count, out.count, output.splits, ROWS, THREADS * OUTPUTS, DEPTH);
+    const ForwardBlock block(output.block, output.batch, in.count, out.count, output.splits, ROWS, THREADS * OUTPUTS, DEPTH);
 
     Particle own[OUTPUTS];
     T sum[OUTPUTS][ROWS];
@@ -63,7 +63,7 @@ __device__ inline void forward_few(const Matrix x, const NodeSet in, const NodeS
 
 // Many rows: the block makes the tile of weights in shared memory and multiplies.
 template <int ROWS, int COLUMNS, int PER_THREAD_ROWS, int PER_THREAD_COLUMNS>
-__device__ inline void forward_fma(const Matrix x, const NodeSet in, const NodeSet out, const ForwardOutput output) {
+__device__ inline void forward_fma(const Matrix& x, const NodeSet& in, const NodeSet out, const ForwardOutput output) {
     typedef FmaProduct<ROWS, COLUMNS, PER_THREAD_ROWS, PER_THREAD_COLUMNS> Product;
     constexpr int THREADS = Product::THREADS, DEPTH = 16;
     constexpr int PAD = 16 / sizeof(T);  // spreads the transposing writes over the banks
@@ -71,7 +71,7 @@ __device__ inline void forward_fma(const Matrix x, const NodeSet in, const NodeS
     __shared__ __align__(16) T w_tile[DEPTH][COLUMNS];
     __shared__ ParticleTile<DEPTH> particles[2];
     __shared__ ParticleTile<COLUMNS> own_particles;
-    const ForwardBlock block(output.batch, in.count, out.count, output.splits, ROWS, COLUMNS, DEPTH);
+    const ForwardBlock block(output.block, output.batch, in.count, out.count, output.splits, ROWS, COLUMNS, DEPTH);
 
     // A thread makes weights of one output only. That particle waits in shared memory: the product needs the registers.
     static_assert(THREADS % COLUMNS == 0 && DEPTH % (THREADS / COLUMNS) == 0, "whole columns of weights");

@@ -13,14 +13,14 @@
 #if TENSOR_CORES
 
 template <int ROWS>
-__device__ inline void forward_mma(const Matrix x, const NodeSet in, const NodeSet out, const ForwardOutput output) {
+__device__ inline void forward_mma(const Matrix& x, const NodeSet& in, const NodeSet out, const ForwardOutput output) {
     constexpr int THREADS = 128, DEPTH = 32;
     constexpr int FRAGMENTS = 2;  // of 16 outputs, per warp
     constexpr int OUTPUTS = THREADS / 32 * FRAGMENTS * 16;
     constexpr int PAD = 8;  // eight rows of a matrix for load_matrices then lie in eight different bank groups
     __shared__ __align__(16) Scalar x_tile[2][ROWS][DEPTH + PAD];
     __shared__ ParticleTile<DEPTH> particles[2];
-    const ForwardBlock block(output.batch, in.count, out.count, output.splits, ROWS, OUTPUTS, DEPTH);
+    const ForwardBlock block(output.block, output.batch, in.count, out.count, output.splits, ROWS, OUTPUTS, DEPTH);
 
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int group = lane / 4, in_group = lane % 4;  // g and t of multiply_add

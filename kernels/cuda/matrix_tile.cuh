@@ -16,7 +16,7 @@ struct Matrix {
 
 // tile[ROWS][STRIDE] = matrix[row0 ..][column0 ..], COLUMNS of it.
 template <int ROWS, int COLUMNS, int STRIDE>
-__device__ inline void stage_tile(Scalar (&tile)[ROWS][STRIDE], const Matrix& matrix, int row0, int column0, int threads) {
+__device__ inline void stage_tile(Scalar (&tile)[ROWS][STRIDE], const Matrix matrix, int row0, int column0, int threads) {
     constexpr int VECTOR = 16 / sizeof(Scalar);
     constexpr int LOADS_AT_ONCE = sizeof(Scalar) == 8 ? 1 : 2;  // registers are short in double
     static_assert(COLUMNS % VECTOR == 0 && STRIDE % VECTOR == 0 && COLUMNS <= STRIDE, "rows of whole vectors");
@@ -42,7 +42,7 @@ __device__ inline void stage_tile(Scalar (&tile)[ROWS][STRIDE], const Matrix& ma
 #if !TENSOR_CORES
 // tile[COLUMNS][STRIDE] = the transpose of matrix[row0 ..][column0 ..], ROWS of it.
 template <int ROWS, int COLUMNS, int STRIDE>
-__device__ inline void stage_transposed(T (&tile)[COLUMNS][STRIDE], const Matrix& matrix, int row0, int column0, int threads) {
+__device__ inline void stage_transposed(T (&tile)[COLUMNS][STRIDE], const Matrix matrix, int row0, int column0, int threads) {
 #pragma unroll 2
     for (int e = threadIdx.x; e < ROWS * COLUMNS; e += threads) {
         int row = e / COLUMNS, column = e % COLUMNS;

@@ -65,6 +65,10 @@ struct NodeSet {
     }
 };
 
+// The place of a block in a grid of several sets: the grid of one set as often as there are sets.
+__device__ inline int set_of_block(int sets) { return blockIdx.x / (gridDim.x / sets); }
+__device__ inline unsigned block_of_set(int sets) { return blockIdx.x % (gridDim.x / sets); }
+
 // Beside the tiles of x and dz, 48 KB of shared memory hold particles of so many components.
 constexpr int MOST_SHARED_COMPONENTS = sizeof(T) == 8 ? 14 : 16;
 
@@ -75,7 +79,7 @@ struct ParticleTile {
     Particle particles[COUNT];
 
     // Issue the copies of this thread; they are there after wait_for_copies and a barrier.
-    __device__ void stage(const NodeSet& nodes, int first, int threads) {
+    __device__ void stage(const NodeSet nodes, int first, int threads) {
         for (int e = threadIdx.x; e < COUNT * (DIM + DIPOLE_DIM); e += threads) {
             int k = e / (DIM + DIPOLE_DIM), c = e % (DIM + DIPOLE_DIM);
             long long last = first + k < nodes.count ? first + k : nodes.count - 1;
@@ -95,7 +99,7 @@ struct ParticleTile<COUNT, false> {
     NodeSet nodes;
     int first;
 
-    __device__ void stage(const NodeSet& all, int start, int) {
+    __device__ void stage(const NodeSet all, int start, int) {
         if (threadIdx.x == 0) {
             nodes = all;
             first = start;

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pn_gpu.kernels.integers import ceil_div
+
 # 1 <= extent <= LIMIT: indices of rows and particles are 32-bit in the kernels, rounded up to whole chunks of tiles.
 LIMIT = 2**31 - 2**20
 # CUDA's own limit of the first grid axis.
@@ -78,7 +80,7 @@ class ForwardPlan(NamedTuple):
 
 
 class GradientPlan(NamedTuple):
-    """The grid of particle_gradient: chunks of ``tiles_down`` x ``tiles_across`` tiles of G."""
+    """The grid of particle_gradient for one set: chunks of ``tiles_down`` x ``tiles_across`` tiles of G."""
 
     tile: GradientTile
     tiles_down: int
@@ -91,31 +93,26 @@ class GradientPlan(NamedTuple):
         return self.chunks_down * self.chunks_across
 
 
-def ceil_div(a: int, b: int) -> int:
-    """a / b, rounded up."""
-    return -(-a // b)
-
-
-def plan_forward(dtype: str, batch: int, inputs: int, outputs: int, multiprocessors: int) -> ForwardPlan:
-    """The forward kernel for x [batch, inputs] and z [batch, outputs], none of the three 0 but ``inputs``."""
+def plan_forward(dtype: str, batch: int, inputs: int, outputs: int, multiprocessors: int, sets: int = 1) -> ForwardPlan:
+    """The forward kernel for x [sets, batch, inputs] and z [sets, batch, outputs], none of them 0 but ``inputs``."""
 
     def cost(tile: ForwardTile) -> int:
         return ceil_div(batch, tile.rows) * (tile.rows + _WEIGHT_COST[dtype])
 
     tile = min(FORWARD_TILES[dtype], key=cost)
-    blocks = ceil_div(outputs, tile.outputs) * ceil_div(batch, tile.rows)
+    blocks = sets * ceil_div(outputs, tile.outputs) * ceil_div(batch, tile.rows)
     wanted = multiprocessors * tile.resident // blocks
     # A part of fewer than four steps would spend its time on filling the pipeline.
     splits = max(1, min(wanted, ceil_div(inputs, tile.depth) // 4, MAX_SPLITS))
     return ForwardPlan(tile, blocks * splits, splits)
 
 
-def plan_gradient(dtype: str, inputs: int, outputs: int, multiprocessors: int) -> GradientPlan:
-    """The chunks of G [inputs, outputs], neither of them 0: about two waves of blocks, and few slabs."""
+def plan_gradient(dtype: str, inputs: int, outputs: int, multiprocessors: int, sets: int = 1) -> GradientPlan:
+    """The chunks of G [inputs, outputs], neither of them 0: about two waves of blocks of all sets, and few slabs."""
     tile = GRADIENT_TILES[dtype]
     down, across = ceil_div(inputs, tile.inputs), ceil_div(outputs, tile.outputs)
-    wanted = 2 * multiprocessors * tile.resident
-    tiles_across = ceil_div(across, min(across, MAX_SLABS))
+    wanted = ceil_div(2 * multiprocessors * tile.resident, sets)
+    tiles_across = ceil_div(across, min(across, wanted, MAX_SLABS))
     chunks_across = ceil_div(across, tiles_across)
     tiles_down = ceil_div(down, min(down, ceil_div(wanted, chunks_across), MAX_SLABS))
     return GradientPlan(tile, tiles_down, tiles_across, ceil_div(down, tiles_down), chunks_across)

@@ -48,7 +48,7 @@ def particle_linear(x: Tensor, particles: Particles, bias: Tensor | None, how: H
 
 
 def particle_linear_sets(x: Tensor, particles: Particles, bias: Tensor | None, how: tuple[How, ...]) -> Tensor:
-    """z [S, B, M] for x [S, B, N] and stacked particles, as `particle_linear`."""
+    """z [S, B, M] for x [S, B, N] and stacked particles, as `particle_linear`; 1 set of an array is shared by all."""
     x = _autocast(x)
     if torch.compiler.is_compiling() or _is_staged(x) or forward_ad._current_level >= 0:
         return sets.stack_of_calls(particle_linear, x, particles, bias, how)
@@ -207,7 +207,7 @@ class _ParticleLinearBackward(torch.autograd.Function):
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> Any:
         how, wanted, tensors = arguments[0], arguments[1:4], arguments[4:]
-        if isinstance(how, Direct | Mehler) and not torch.is_grad_enabled():
+        if isinstance(how, Direct | Mehler) and not sets.may_be_differentiated(*tensors):
             dz, x, *particles = (stacked(a, dim, info.batch_size) for a, dim in zip(tensors, in_dims[4:], strict=True))
             if not _is_staged(x):
                 size = math.prod(x.shape[1:-1])
@@ -272,11 +272,11 @@ def _vmap_forward(
         x, *rest = arguments
         return call(x.movedim(in_dims[0], 0), *rest), 0
     if isinstance(how, Direct | Mehler):
-        x, *rest = (stacked(a, dim, info.batch_size) for a, dim in zip(arguments, in_dims, strict=True))
+        x, *rest = (stacked(a, dim) for a, dim in zip(arguments, in_dims, strict=True))
         if not _is_staged(x):
             matrix = x.reshape(len(x), math.prod(x.shape[1:-1]), x.shape[-1])
-            z = particle_linear_sets(matrix, Particles(*rest[:4]), rest[4], (how,) * len(x))
-            return z.reshape(*x.shape[:-1], z.shape[-1]), 0
+            z = particle_linear_sets(matrix, Particles(*rest[:4]), rest[4], (how,) * info.batch_size)
+            return z.reshape(len(z), *x.shape[1:-1], z.shape[-1]), 0
     return torch.stack([call(*select(arguments, in_dims, i)) for i in range(info.batch_size)]), 0
 
 

@@ -15,8 +15,8 @@ def vmap_list(call: Any, info: Any, in_dims: tuple[int | None, ...], *arguments:
     return results, type(calls[0])([0] * len(results))
 
 
-def stacked(a: Tensor | None, dim: int | None, count: int) -> Any:
-    """An argument with the batch first, repeated where it has none."""
+def stacked(a: Tensor | None, dim: int | None, count: int = 1) -> Any:
+    """An argument with the batch first; one that has none ``count`` times."""
     if a is None:
         return None
     return a.expand(count, *a.shape) if dim is None else a.movedim(dim, 0)

@@ -1,6 +1,7 @@
 """The operator on torch CUDA tensors, as Triton kernels that make the weights in registers.
 
 ``forward`` and ``backward`` are those of every room of `pn_gpu.kernels`; who calls them has checked their arguments.
+They take stacked sets, too (`pn_gpu.kernels.sets`), and launch each kernel once for all.
 
 launch          the two functions
 potentials      k(s) and k'(s)
@@ -11,6 +12,7 @@ exponentials    powers of two on two units
 forward         z = x W + b, and dx with the node sets exchanged
 gradient        launches the particle gradient:  moments  on tensor cores,  differences  exact
 outer_product   one tile of G = x^T dz
+sets            how far sets lie apart
 tiles, device   sizes of tiles as data, and the device they are for
 """
 

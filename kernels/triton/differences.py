@@ -37,14 +37,14 @@ def add_dipole_sums(gk, table_in, table_out, sums_in, sums_out, o_in, o_out, m_l
 
 @triton.jit
 def difference_kernel(
-    x,  # [B, N]
+    x,  # [S, B, N]
     x_low,
-    dz,  # [B, M]
+    dz,  # [S, B, M]
     dz_low,
-    table_in,  # [n + d, N']
-    table_out,  # [n + d, M']
-    sums_in,  # [out_chunks * batch_parts, n + d, N']
-    sums_out,  # [in_chunks * batch_parts, n + d, M']
+    table_in,  # [S, n + d, N']
+    table_out,  # [S, n + d, M']
+    sums_in,  # [S, out_chunks * batch_parts, n + d, N']
+    sums_out,  # [S, in_chunks * batch_parts, n + d, M']
     batch,
     size_in,
     size_out,
@@ -54,8 +54,12 @@ def difference_kernel(
     tiles_out,
     batch_parts,
     rows_of_part,
+    sets,  # a constant where it is 1
+    stride_x_set,
+    stride_dz_set,
     stride_x,
     stride_dz,
+    stride_table_set,
     stride_table,
     n: tl.constexpr,
     d: tl.constexpr,
@@ -68,14 +72,19 @@ def difference_kernel(
     BJ: tl.constexpr,
     BK: tl.constexpr,
 ):
-    """Sums of a chunk of tiles [BI, BJ]; the positions in the tables are scaled, and so are the sums."""
-    i_in, i_out, i_part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    """Sums of a chunk of tiles [BI, BJ] of a set; the positions in the tables are scaled, and so are the sums."""
+    i_part, i_set = tl.program_id(0) // sets, tl.program_id(0) % sets
+    i_in, i_out = tl.program_id(1), tl.program_id(2)
     x, x_low, dz, dz_low, batch = rows_from(
-        x, x_low, dz, dz_low, batch, stride_x, stride_dz, i_part * rows_of_part, rows_of_part
-    )
+        x, x_low, dz, dz_low, batch, i_set, stride_x_set, stride_dz_set, stride_x, stride_dz,
+        i_part * rows_of_part, rows_of_part,
+    )  # fmt: skip
+    i_set = i_set.to(tl.int64)
+    table_in += i_set * stride_table_set
+    table_out += i_set * stride_table_set
     o_in, o_out = tl.arange(0, BI), tl.arange(0, BJ)
-    sums_in += (i_out * batch_parts + i_part).to(tl.int64) * (n + d) * padded_in
-    sums_out += (i_in * batch_parts + i_part).to(tl.int64) * (n + d) * padded_out
+    sums_in += ((i_set * tl.num_programs(2) + i_out) * batch_parts + i_part) * (n + d) * padded_in
+    sums_out += ((i_set * tl.num_programs(1) + i_in) * batch_parts + i_part) * (n + d) * padded_out
     first_in, first_out = i_in * tiles_in * BI, i_out * tiles_out * BJ
     end_in = tl.minimum(first_in + tiles_in * BI, size_in)
     end_out = tl.minimum(first_out + tiles_out * BJ, size_out)

@@ -38,9 +38,9 @@ FLAGS_AT_ONCE = tl.constexpr(256)
 class SideFactors(NamedTuple):
     """Factors of the particles of one side, from its first particle on."""
 
-    left_exponents: Any  # [N', WIDTH] float16
+    left_exponents: Any  # [S, N', WIDTH] float16
     right_exponents: Any
-    left_dipoles: Any  # [N', WIDTH] bfloat16
+    left_dipoles: Any  # [S, N', WIDTH] bfloat16
     right_dipoles: Any
 
 
@@ -49,7 +49,16 @@ class Factors(NamedTuple):
 
     inputs: SideFactors
     outputs: SideFactors
-    is_far: Any  # [blocks], 1 where a particle of the block is too far out for factors
+    is_far: Any  # [S, blocks], 1 where a particle of the block is too far out for factors
+
+    @property
+    def set_stride(self) -> int:
+        return self.inputs.left_exponents.stride(0)
+
+    @property
+    def blocks(self) -> int:
+        """Flags of a set."""
+        return self.is_far.shape[1]
 
     def exchanged(self) -> Factors:
         """The same factors with the two sides exchanged."""
@@ -78,11 +87,13 @@ def halves(a, DTYPE: tl.constexpr):
 
 @triton.jit
 def factor_kernel(
-    exponents,  # [2, particles, WIDTH] float16
-    dipoles,  # [2, particles, WIDTH] bfloat16
-    is_far,  # [blocks]
-    table,  # [n + d, particles], a particle table
-    particles,
+    exponents,  # [2, S, N' + M', WIDTH] float16
+    dipoles,  # [2, S, N' + M', WIDTH] bfloat16
+    is_far,  # [S, blocks]
+    table,  # [S, n + d, N' + M'], particle tables
+    particles,  # of all sets
+    blocks,  # of a set
+    stride_table_set,
     stride_table,
     n: tl.constexpr,
     d: tl.constexpr,
@@ -90,9 +101,10 @@ def factor_kernel(
 ):
     """Factors of one block of particles, and whether one of them is far out or not finite."""
     i_block = tl.program_id(0)
-    o_particle = i_block * BLOCK + tl.arange(0, BLOCK)
+    table += (i_block // blocks).to(tl.int64) * stride_table_set
+    o_particle = i_block % blocks * BLOCK + tl.arange(0, BLOCK)
     o_number = tl.arange(0, WIDTH)
-    o_factor = o_particle.to(tl.int64)[:, None] * WIDTH + o_number[None, :]
+    o_factor = (i_block.to(tl.int64) * BLOCK + tl.arange(0, BLOCK))[:, None] * WIDTH + o_number[None, :]
     right_side = tl.cast(particles, tl.int64) * WIDTH
     square = tl.zeros([BLOCK], tl.float32)
     left = tl.zeros([BLOCK, WIDTH], tl.float32)
@@ -127,7 +139,7 @@ def factor_kernel(
 
 @triton.jit
 def any_far(is_far, blocks):
-    """Whether a block of particles is far out, from the flags of all blocks."""
+    """Whether a block of particles is far out, from the flags of all blocks of a set."""
     o_block = tl.arange(0, FLAGS_AT_ONCE)
     far = tl.zeros([FLAGS_AT_ONCE], tl.int32)
     for block in tl.range(0, blocks, FLAGS_AT_ONCE):
@@ -151,13 +163,13 @@ def make_factors(tables: ParticleTables) -> Factors:
     """The factors of all particles of the tables, of at most 4 position and 5 dipole components."""
     particles = tables.padded_in + tables.padded_out
     device = tables.inputs.device
-    exponents = torch.empty((2, particles, WIDTH.value), dtype=torch.float16, device=device)
-    dipoles = torch.empty((2, particles, WIDTH.value), dtype=torch.bfloat16, device=device)
-    is_far = torch.empty(particles // BLOCK, dtype=torch.int32, device=device)
-    factor_kernel[(len(is_far),)](
-        exponents, dipoles, is_far, tables.inputs, particles, tables.stride, n=tables.n, d=tables.d, BLOCK=BLOCK,
-        num_warps=4,
+    exponents = torch.empty((2, tables.sets, particles, WIDTH.value), dtype=torch.float16, device=device)
+    dipoles = torch.empty((2, tables.sets, particles, WIDTH.value), dtype=torch.bfloat16, device=device)
+    is_far = torch.empty((tables.sets, particles // BLOCK), dtype=torch.int32, device=device)
+    factor_kernel[(is_far.numel(),)](
+        exponents, dipoles, is_far, tables.inputs, tables.sets * particles, is_far.shape[1], tables.set_stride,
+        tables.stride, n=tables.n, d=tables.d, BLOCK=BLOCK, num_warps=4,
     )  # fmt: skip
     first_out = tables.padded_in
     inputs = SideFactors(*exponents, *dipoles)
-    return Factors(inputs, SideFactors(*(factors[first_out:] for factors in inputs)), is_far)
+    return Factors(inputs, SideFactors(*(factors[:, first_out:] for factors in inputs)), is_far)

@@ -32,23 +32,23 @@ class FusedPass(NamedTuple):
     tiles_out: int
     chunks_in: int
     chunks_out: int
-    dx: Any | None  # [chunks_out, B, N] float32, if it is wanted
+    dx: Any | None  # [chunks_out, S, B, N] float32, if it is wanted
 
 
 @triton.jit
 def fused_backward_kernel(
-    x,  # [B, N + padding]
-    dz,  # [B, M + padding]
-    exponents_in,  # [N', 16], left factors
-    exponents_out,  # [M', 16], right factors
+    x,  # [S, B, N + padding]
+    dz,  # [S, B, M + padding]
+    exponents_in,  # [S, N', 16], left factors
+    exponents_out,  # [S, M', 16], right factors
     dipoles_in,
     dipoles_out,
-    is_far,  # [blocks]
-    moments_in,  # [N' + M', WIDTH] bfloat16: the moment table, at its input particles
+    is_far,  # [S, blocks]
+    moments_in,  # [S, N' + M', WIDTH] bfloat16: the moment table, at its input particles
     moments_out,  # the same at its output particles
-    sums_in,  # [out_chunks, N', WIDTH]
-    sums_out,  # [in_chunks, M', WIDTH]
-    dx,  # [out_chunks, B, N], with HAS_DX
+    sums_in,  # [S, out_chunks, N', WIDTH]
+    sums_out,  # [S, in_chunks, M', WIDTH]
+    dx,  # [out_chunks, S, B, N], with HAS_DX
     batch,
     columns_in,
     columns_out,
@@ -57,8 +57,12 @@ def fused_backward_kernel(
     padded_out,
     tiles_in,  # tiles of a chunk
     tiles_out,
+    sets,  # a constant where it is 1
+    stride_x_set,
+    stride_dz_set,
     stride_x,
     stride_dz,
+    stride_factors_set,
     blocks,
     HAS_DX: tl.constexpr,
     SPLIT_TILE: tl.constexpr,
@@ -68,12 +72,21 @@ def fused_backward_kernel(
     BB: tl.constexpr,  # holds the batch
     STAGES: tl.constexpr,
 ):
-    """Moments of a chunk of tiles [BI, BJ] of a, and dx of its inputs from its outputs."""
-    if any_far(is_far, blocks):
+    """Moments of a chunk of tiles [BI, BJ] of a of a set, and dx of its inputs from its outputs."""
+    i_set, i_in, i_out = (tl.program_id(0) % sets).to(tl.int64), tl.program_id(1), tl.program_id(2)
+    if any_far(is_far + i_set * blocks, blocks):
         return
-    i_in, i_out = tl.program_id(0), tl.program_id(1)
-    sums_in += i_out.to(tl.int64) * padded_in * WIDTH
-    sums_out += i_in.to(tl.int64) * padded_out * WIDTH
+    x += i_set * stride_x_set
+    dz += i_set * stride_dz_set
+    exponents_in += i_set * stride_factors_set
+    exponents_out += i_set * stride_factors_set
+    dipoles_in += i_set * stride_factors_set
+    dipoles_out += i_set * stride_factors_set
+    moments_in += i_set * (padded_in + padded_out) * WIDTH
+    moments_out += i_set * (padded_in + padded_out) * WIDTH
+    sums_in += (i_set * tl.num_programs(2) + i_out) * padded_in * WIDTH
+    sums_out += (i_set * tl.num_programs(1) + i_in) * padded_out * WIDTH
+    dx += (i_out.to(tl.int64) * sets + i_set) * batch * size_in
     first_in, first_out = i_in * tiles_in * BI, i_out * tiles_out * BJ
     end_in = tl.minimum(first_in + tiles_in * BI, columns_in)
     end_out = tl.minimum(first_out + tiles_out * BJ, columns_out)
@@ -106,7 +119,7 @@ def fused_backward_kernel(
             tl.store(slab + o_sums_out, p_out)
         tl.store(sums_in + i * WIDTH + o_sums_in, p_in)
         if HAS_DX:
-            o_dx = (i_out.to(tl.int64) * batch + o_batch)[:, None] * size_in + (i + o_in)[None, :]  # [BB, BI]
+            o_dx = o_batch.to(tl.int64)[:, None] * size_in + (i + o_in)[None, :]  # [BB, BI]
             tl.store(dx + o_dx, tl.trans(dx_t), mask=m_batch & (o_in < size_in - i)[None, :])
         # The next tile of inputs reads what this one wrote to the slab.
         tl.debug_barrier()
@@ -125,7 +138,7 @@ def launch_fused(
     """Fill the slabs of moments, and dx, unless a particle is far out."""
     tile, has_dx = fused.tile, fused.dx is not None
     inputs, outputs = factors.inputs, factors.outputs
-    fused_backward_kernel[(fused.chunks_in, fused.chunks_out)](
+    fused_backward_kernel[(tables.sets, fused.chunks_in, fused.chunks_out)](
         x.high,
         dz.high,
         inputs.left_exponents,
@@ -144,9 +157,13 @@ def launch_fused(
         tables.padded_out,
         fused.tiles_in,
         fused.tiles_out,
+        tables.sets,
+        x.set_stride,
+        dz.set_stride,
         x.stride,
         dz.stride,
-        len(factors.is_far),
+        factors.set_stride,
+        factors.blocks,
         HAS_DX=has_dx,
         SPLIT_TILE=split_tile,
         WIDTH=sums[0].shape[-1],

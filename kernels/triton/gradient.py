@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 import triton
 
+from pn_gpu.kernels.integers import ceil_div
+from pn_gpu.kernels.triton.chunks import Chunks, Parts, choose_chunks
 from pn_gpu.kernels.triton.device import COMPILE_OPTIONS, Device, device_of
 from pn_gpu.kernels.triton.differences import difference_kernel
 from pn_gpu.kernels.triton.factors import Factors
@@ -40,11 +41,11 @@ def particle_gradient(
     arithmetic: str,
     fused: FusedPass | None = None,
 ) -> tuple[Any, Any, Any, Any]:
-    """dr_in [N, n], dv_in [N, d], dr_out [M, n], dv_out [M, d] of G = x^T dz, in the dtype of the tables.
+    """dr_in [S, N, n], dv_in [S, N, d], dr_out [S, M, n], dv_out [S, M, d] of G = x^T dz in the dtype of the tables.
 
     With ``fused`` the pass over the weights leaves dx there.
     """
-    if x.batch == 0 or tables.size_in == 0 or tables.size_out == 0:
+    if 0 in (tables.sets, x.batch, tables.size_in, tables.size_out):
         return (*_empty_gradient(tables, zero=True), *_empty_gradient(tables.exchanged(), zero=True))
     fits = functions.derivative_is_minus_value or 2 * tables.d <= MAX_WIDTH
     if arithmetic in ("float32", "float64") or not functions.smooth_at_zero or not fits:
@@ -61,75 +62,29 @@ def fused_pass(x: Rows, dz: Rows, tables: ParticleTables, factors: Factors | Non
     tile = fused_tile(device.family, _splits_tile(x), x.batch, columns)
     if tile is None:
         return None
-    programs = device.multiprocessors * tile.programs
-    tiles = triton.cdiv(x.columns, tile.BI), triton.cdiv(dz.columns, tile.BJ)
+    programs = max(1, device.multiprocessors * tile.programs // tables.sets)
+    tiles = ceil_div(x.columns, tile.BI), ceil_div(dz.columns, tile.BJ)
     numbers = tile.BI * (columns + x.batch * need_dx), tile.BJ * columns
     chunks = choose_chunks(*tiles, programs, 1, *numbers)  # operands of a row's first tile come too late
-    dx = tables.inputs.new_empty((chunks.chunks_out, x.batch, tables.size_in)) if need_dx else None
+    size = chunks.chunks_out, tables.sets, x.batch, tables.size_in
+    dx = tables.inputs.new_empty(size) if need_dx else None
     return FusedPass(tile, *chunks, dx)
 
 
 def _empty_gradient(tables: ParticleTables, zero: bool = False) -> tuple[Any, Any]:
     """Memory for the gradients of the input particles."""
     make = tables.inputs.new_zeros if zero else tables.inputs.new_empty
-    return make((tables.size_in, tables.n)), make((tables.size_in, tables.d))
+    return make((tables.sets, tables.size_in, tables.n)), make((tables.sets, tables.size_in, tables.d))
 
 
-class Chunks(NamedTuple):
-    """How the tiles of both sides are dealt out to a grid of programs."""
-
-    tiles_in: int  # of one chunk
-    tiles_out: int
-    chunks_in: int
-    chunks_out: int
-
-
-@lru_cache
-def choose_chunks(
-    tiles_in: int, tiles_out: int, programs: int, start: int = 0, numbers_in: int = 1, numbers_out: int = 1
-) -> Chunks:
-    """Chunks for at most ``programs`` programs: the longest has the fewest tiles, then the slabs are smallest.
-
-    A row of tiles takes ``start`` halves of a tile more, and a tile ``numbers_in`` or ``numbers_out`` of the slabs.
-    """
-    best, best_cost = None, None
-    for wanted_in in range(1, min(tiles_in, programs) + 1):
-        per_in = triton.cdiv(tiles_in, wanted_in)
-        chunks_in = triton.cdiv(tiles_in, per_in)
-        per_out = triton.cdiv(tiles_out, min(tiles_out, max(1, programs // chunks_in)))
-        chunks_out = triton.cdiv(tiles_out, per_out)
-        slabs = chunks_out * tiles_in * numbers_in + chunks_in * tiles_out * numbers_out
-        cost = (per_in * (2 * per_out + start), slabs)
-        if best_cost is None or cost < best_cost:
-            best, best_cost = Chunks(per_in, per_out, chunks_in, chunks_out), cost
-    assert best is not None
-    return best
-
-
-class Parts(NamedTuple):
-    """What the programs of a reduction own: chunks of tiles, and parts of the batch."""
-
-    chunks: Chunks
-    batch: int  # parts
-    rows: int  # of a part
-
-    @property
-    def of_inputs(self) -> int:
-        """Slabs in which an input particle is summed."""
-        return self.chunks.chunks_out * self.batch
-
-    @property
-    def of_outputs(self) -> int:
-        return self.chunks.chunks_in * self.batch
-
-
-def _parts(x: Rows, dz: Rows, tile: GradientTile, device: Device) -> Parts:
-    programs = device.multiprocessors * tile.programs
-    chunks = choose_chunks(triton.cdiv(x.columns, tile.BI), triton.cdiv(dz.columns, tile.BJ), programs)
-    steps = triton.cdiv(x.batch, tile.BK)
+def _parts(x: Rows, dz: Rows, sets: int, tile: GradientTile, device: Device) -> Parts:
+    """The parts of every set: all sets together fill the device."""
+    programs = max(1, device.multiprocessors * tile.programs // sets)
+    chunks = choose_chunks(ceil_div(x.columns, tile.BI), ceil_div(dz.columns, tile.BJ), programs)
+    steps = ceil_div(x.batch, tile.BK)
     wanted = min(steps, programs // (chunks.chunks_in * chunks.chunks_out), MOST_BATCH_PARTS)
-    steps_of_part = triton.cdiv(steps, max(1, wanted))
-    return Parts(chunks, triton.cdiv(steps, steps_of_part), steps_of_part * tile.BK)
+    steps_of_part = ceil_div(steps, max(1, wanted))
+    return Parts(chunks, ceil_div(steps, steps_of_part), steps_of_part * tile.BK)
 
 
 def _launch_options(x: Rows, dz: Rows, tile: GradientTile, arithmetic: str) -> dict[str, Any]:
@@ -159,8 +114,12 @@ def _sizes(x: Rows, dz: Rows, tables: ParticleTables, parts: Parts) -> tuple[int
         parts.chunks.tiles_out,
         parts.batch,
         parts.rows,
+        tables.sets,
+        x.set_stride,
+        dz.set_stride,
         x.stride,
         dz.stride,
+        tables.set_stride,
         tables.stride,
     )
 
@@ -171,10 +130,10 @@ def _from_differences(
     device = device_of(x.high)
     n, d = tables.n, tables.d
     tile = difference_tile(arithmetic)
-    parts = _parts(x, dz, tile, device)
-    sums_in = tables.inputs.new_empty((parts.of_inputs, n + d, tables.padded_in))
-    sums_out = tables.inputs.new_empty((parts.of_outputs, n + d, tables.padded_out))
-    difference_kernel[(parts.chunks.chunks_in, parts.chunks.chunks_out, parts.batch)](
+    parts = _parts(x, dz, tables.sets, tile, device)
+    sums_in = tables.inputs.new_empty((tables.sets, parts.of_inputs, n + d, tables.padded_in))
+    sums_out = tables.inputs.new_empty((tables.sets, parts.of_outputs, n + d, tables.padded_out))
+    difference_kernel[(tables.sets * parts.batch, parts.chunks.chunks_in, parts.chunks.chunks_out)](
         x.high,
         x.low,
         dz.high,
@@ -195,17 +154,17 @@ def _from_differences(
 
 def _gradient_from_sums(sums: Any, tables: ParticleTables) -> tuple[Any, Any]:
     """Gradients of the input particles of ``tables`` from their slabs of summed differences."""
-    total = sums[:, :, : tables.size_in].sum(dim=0).T  # [N, n + d]
+    total = sums[..., : tables.size_in].sum(dim=1).mT  # [S, N, n + d]
     # The differences that were summed are scaled as the positions in the tables are.
-    dr = total[:, : tables.n] * (2 / tables.position_scale)
-    return dr.contiguous(), total[:, tables.n :].contiguous()
+    dr = total[..., : tables.n] * (2 / tables.position_scale)
+    return dr.contiguous(), total[..., tables.n :].contiguous()
 
 
 class MomentTable(NamedTuple):
     """Columns [high | low] of `moments.moment_table_kernel` at the particles of both sides, and their width."""
 
-    inputs: Any  # [chunks, N' + ..., width]
-    outputs: Any  # [chunks, M' + ..., width]
+    inputs: Any  # [S, chunks, N' + ..., width]
+    outputs: Any  # [S, chunks, M' + ..., width]
     chunks: int
     width: int
 
@@ -223,14 +182,15 @@ def _splits_tile(x: Rows) -> bool:
 def _moment_table(tables: ParticleTables, axes: int) -> MomentTable:
     columns = _moment_columns(tables, axes)
     width = max(MIN_WIDTH, min(MAX_WIDTH, triton.next_power_of_2(columns)))
-    chunks = triton.cdiv(columns, width)
+    chunks = ceil_div(columns, width)
     particles = tables.padded_in + tables.padded_out
-    table = torch.empty((chunks, particles, width), dtype=torch.bfloat16, device=tables.inputs.device)
-    moment_table_kernel[(particles // BLOCK, chunks)](
-        table, tables.inputs, particles, tables.stride, n=tables.n, d=tables.d, AXES=axes, WIDTH=width, BLOCK=BLOCK,
-        num_warps=4,
+    table = torch.empty((tables.sets, chunks, particles, width), dtype=torch.bfloat16, device=tables.inputs.device)
+    blocks = particles // BLOCK
+    moment_table_kernel[(tables.sets * blocks, chunks)](
+        table, tables.inputs, blocks, tables.set_stride, tables.stride, n=tables.n, d=tables.d, AXES=axes, WIDTH=width,
+        BLOCK=BLOCK, num_warps=4,
     )  # fmt: skip
-    return MomentTable(table, table[:, tables.padded_in :], chunks, width)
+    return MomentTable(table, table[:, :, tables.padded_in :], chunks, width)
 
 
 def _from_moments(
@@ -249,13 +209,13 @@ def _from_moments(
     dipoles = moments if merged else _moment_table(tables, 0)
     if fused is None:
         tile = moment_tile(device.family, arithmetic, merged, split_tile, moments.width)
-        parts = _parts(x, dz, tile, device)
+        parts = _parts(x, dz, tables.sets, tile, device)
     else:
         tile = moment_tile_of_pass(device.family, arithmetic, split_tile, fused.tile)
-        parts = Parts(Chunks(*fused[1:5]), 1, triton.cdiv(x.batch, tile.BK) * tile.BK)
+        parts = Parts(Chunks(*fused[1:5]), 1, ceil_div(x.batch, tile.BK) * tile.BK)
 
     def slabs(table: MomentTable, count: int, padded: int) -> Any:
-        return tables.inputs.new_empty((moments.chunks, count, padded, table.width))
+        return tables.inputs.new_empty((tables.sets, moments.chunks, count, padded, table.width))
 
     sums_in = slabs(moments, parts.of_inputs, tables.padded_in)
     sums_out = slabs(moments, parts.of_outputs, tables.padded_out)
@@ -266,7 +226,7 @@ def _from_moments(
         tables_of_sides, sums_of_sides = (moments.inputs, moments.outputs), (sums_in, sums_out)
         launch_fused(fused, x, dz, tables, factors, tables_of_sides, sums_of_sides, split_tile)
     for is_factored in (False,) if factors is None or fused is not None else (True, False):
-        moment_kernel[(parts.chunks.chunks_in, parts.chunks.chunks_out, moments.chunks * parts.batch)](
+        moment_kernel[(tables.sets * moments.chunks * parts.batch, parts.chunks.chunks_in, parts.chunks.chunks_out)](
             x.high,
             x.low,
             dz.high,
@@ -283,7 +243,9 @@ def _from_moments(
             dipole_sums_in,
             dipole_sums_out,
             *_sizes(x, dz, tables, parts),
-            0 if factors is None else len(factors.is_far),
+            0 if factors is None else factors.set_stride,
+            0 if factors is None else factors.blocks,
+            moments.chunks,
             n=tables.n,
             VALUE=functions.value,
             DERIVATIVE=functions.derivative,
@@ -311,7 +273,7 @@ def _factor_arguments(factors: Factors | None, unread: Any) -> tuple[Any, ...]:
 def _gradient_from_moments(sums: Any, dipole_sums: Any, tables: ParticleTables, merged: bool) -> tuple[Any, Any]:
     """Gradients of the input particles of ``tables`` from their slabs of moments."""
     dr, dv = _empty_gradient(tables)
-    gradient_from_moments_kernel[(triton.cdiv(tables.size_in, BLOCK),)](
+    gradient_from_moments_kernel[(tables.sets * ceil_div(tables.size_in, BLOCK),)](
         sums,
         dipole_sums,
         tables.inputs,
@@ -319,7 +281,10 @@ def _gradient_from_moments(sums: Any, dipole_sums: Any, tables: ParticleTables, 
         dv,
         tables.size_in,
         tables.padded_in,
-        sums.shape[1],
+        sums.shape[2],
+        sums.stride(0),
+        dipole_sums.stride(0),
+        tables.set_stride,
         tables.stride,
         SCALE=tables.position_scale,
         n=tables.n,

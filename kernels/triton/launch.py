@@ -1,5 +1,8 @@
 """The operator on torch CUDA tensors: which kernels run, on what, and in which shapes.
 
+A call of several sets is the same launches on larger grids. Arrays that the sets share are read in place, and get the
+sum of their gradients over the sets, in their order.
+
 Nothing here synchronises with the device or leaves the caller's stream, so calls can be captured in a CUDA graph.
 Memory beside the result: the particle tables, O(N + M); partial sums bounded by the number of programs; and a copy of
 x or dz where its rows are not aligned or are split in halves.
@@ -10,9 +13,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-import triton
 
+from pn_gpu.kernels.integers import ceil_div
 from pn_gpu.kernels.room import PRECISIONS, Direct, OperatorGradient, Particles
+from pn_gpu.kernels.sets import num_sets
 from pn_gpu.kernels.triton.device import COMPILE_OPTIONS, Device, device_of, on_device_of
 from pn_gpu.kernels.triton.factors import (
     MOST_DIPOLE_COMPONENTS,
@@ -20,12 +24,13 @@ from pn_gpu.kernels.triton.factors import (
     Factors,
     make_factors,
 )
-from pn_gpu.kernels.triton.few_rows import few_rows_kernel
+from pn_gpu.kernels.triton.few_rows import launch_few_rows
 from pn_gpu.kernels.triton.forward import product_kernel, sum_splits_kernel
 from pn_gpu.kernels.triton.fused import FusedPass
 from pn_gpu.kernels.triton.gradient import fused_pass, particle_gradient
 from pn_gpu.kernels.triton.potentials import PairwiseFunctions, pairwise_functions
 from pn_gpu.kernels.triton.rows import Rows, aligned_rows
+from pn_gpu.kernels.triton.sets import set_stride
 from pn_gpu.kernels.triton.tables import ParticleTables, make_tables
 from pn_gpu.kernels.triton.tiles import (
     FACTORED_PRODUCT_TILES,
@@ -59,10 +64,11 @@ def forward(x: Any, particles: Particles, bias: Any | None, how: Direct, keep: b
 
     Parameters
     ----------
-    x : Tensor, [B, N]
+    x : Tensor, [B, N], or [S, B, N]
         float32, bfloat16, float16 or float64, on a CUDA device, of any strides.
     particles : Particles
-        Tensors of float32, or float64 with a float64 ``x``, on the device of ``x``.
+        Tensors of float32, or float64 with a float64 ``x``, on the device of ``x``. With sets they and the bias have S
+        of them first, too, or 1 that all share, as may x.
     bias : Tensor, [M], or None
     how : Direct
         Its precision says how float32 products are computed; other dtypes ignore it. "ieee" is float32 throughout,
@@ -71,7 +77,7 @@ def forward(x: Any, particles: Particles, bias: Any | None, how: Direct, keep: b
 
     Returns
     -------
-    z : Tensor, [B, M]
+    z : Tensor, [B, M], or [S, B, M]
         In the dtype of ``x``.
     Kept or None
         With ``keep``, the tables of the particles.
@@ -85,10 +91,13 @@ def forward(x: Any, particles: Particles, bias: Any | None, how: Direct, keep: b
     """
     arithmetic = _arithmetic(x, particles.r_in, how.precision)
     functions = pairwise_functions(how.potential)
+    size_out = particles.r_out.shape[-2]
     with on_device_of(x):
-        kept = _tables_of(particles, functions, arithmetic)
+        sets = num_sets(x, *particles, bias)
+        shape = (x.shape[0], size_out) if x.ndim == 2 else (sets, x.shape[1], size_out)
+        kept = _tables_of(particles, sets, functions, arithmetic)
         rows = aligned_rows(x, split=arithmetic == "halves")
-        z = _product(rows, *kept, bias, functions, arithmetic, x.dtype)
+        z = _product(rows, *kept, bias, functions, arithmetic, x.new_empty(shape))
     return z, kept if keep else None
 
 
@@ -101,12 +110,13 @@ def backward(
     need_particles: bool = True,
     residuals: Kept | None = None,
 ) -> OperatorGradient:
-    """Gradients of a loss from dz [B, M] and the arguments of `forward`.
+    """Gradients of a loss from dz [B, M], or [S, B, M], and the arguments of `forward`.
 
     Returns
     -------
     OperatorGradient
-        ``dx`` in the dtype of ``x``; the particle gradients and ``dbias`` in that of the particles.
+        ``dx`` in the dtype of ``x``; the particle gradients and ``dbias`` in that of the particles. Each has the shape
+        of what it belongs to, but dbias that of dz without its rows.
 
     Raises
     ------
@@ -116,7 +126,7 @@ def backward(
     arithmetic = _arithmetic(x, particles.r_in, how.precision)
     functions = pairwise_functions(how.potential)
     with on_device_of(x):
-        tables, factors = residuals or _tables_of(particles, functions, arithmetic)
+        tables, factors = residuals or _tables_of(particles, num_sets(dz), functions, arithmetic)
         dz_rows = aligned_rows(dz, split=arithmetic == "halves")
         dx, fused = None, None
         gradients: tuple[Any, Any, Any, Any] = (None, None, None, None)
@@ -126,12 +136,21 @@ def backward(
             g_rows = aligned_rows(dz, split=True) if arithmetic == "tf32" else dz_rows
             x_rows = aligned_rows(x, split=numbers == "halves")
             fused = fused_pass(x_rows, g_rows, tables, factors, need_dx)
-            gradients = particle_gradient(x_rows, g_rows, tables, factors, functions, numbers, fused)
+            of_sets = particle_gradient(x_rows, g_rows, tables, factors, functions, numbers, fused)
+            gradients = Particles(*map(_like, of_sets, particles))
         if need_dx:
             exchanged = None if factors is None else factors.exchanged()
-            dx = _product(dz_rows, tables.exchanged(), exchanged, None, functions, arithmetic, x.dtype, fused)
-        dbias = dz.sum(dim=0, dtype=particles.r_in.dtype)
+            dx = x.new_empty(x.shape)
+            _product(dz_rows, tables.exchanged(), exchanged, None, functions, arithmetic, dx, fused)
+        dbias = dz.sum(dim=-2, dtype=particles.r_in.dtype)
     return OperatorGradient(dx, *gradients, dbias)
+
+
+def _like(gradient: Any, particles: Any) -> Any:
+    """The gradient [S, N, c] of particles that have S sets, none, or 1 that all share."""
+    if particles.ndim == 2:
+        return gradient[0]
+    return gradient if len(gradient) == len(particles) else gradient.sum(dim=0, keepdim=True)
 
 
 def _product(
@@ -141,18 +160,21 @@ def _product(
     bias: Any | None,
     functions: PairwiseFunctions,
     arithmetic: str,
-    dtype: torch.dtype,
+    z: Any,
     fused: FusedPass | None = None,
 ) -> Any:
-    """z [B, M] of ``dtype`` = x W + bias, with the W of ``tables``, made of ``factors`` where there are any.
+    """z = x W + bias, with the W of ``tables``, made of ``factors`` where there are any.
 
-    With ``fused``, z is there in parts unless a particle is far out.
+    ``z`` is new memory for a matrix, or for one of every set; or for one that is the sum over the sets. With ``fused``
+    its parts are there already, unless a particle is far out.
     """
-    z = torch.empty((x.batch, tables.size_out), dtype=dtype, device=x.high.device)
-    if x.batch == 0 or tables.size_out == 0:
+    if z.numel() == 0:
         return z
-    if tables.size_in == 0:
-        return z.zero_() if bias is None else z.copy_(bias)
+    if tables.sets * tables.size_in == 0:
+        return z.zero_() if bias is None else z.copy_(bias.unsqueeze(-2))
+    if bias is not None and bias.stride(-1) != 1:
+        bias = bias.contiguous()
+    of_sets = tables.sets * x.batch * tables.size_out
     device = device_of(z)
     exact = product_tile(device.family, arithmetic, x.batch, tables.n + tables.d)
     factored = exact if factors is None else factored_product_tile(device.family, x.batch)
@@ -161,34 +183,15 @@ def _product(
     launches = ((exact, False),) if factors is None or fused is not None else ((factored, True), (exact, False))
     if fused is None:
         splits, inputs_per_split = _splits(_tiles(x, tables, factored), x.columns, factored, device)
-        partial = None if splits == 1 else _partial_sums(z, splits)
     else:
-        splits, inputs_per_split, partial = fused.chunks_out, fused.tiles_out * fused.tile.BJ, fused.dx
+        splits, inputs_per_split = fused.chunks_out, fused.tiles_out * fused.tile.BJ
+    # Parts of the inputs, each of all sets: whatever of it is summed is summed in this order.
+    parts = splits * of_sets // z.numel()
+    partial = fused.dx if fused is not None else _partial_sums(z, parts) if parts > 1 else None
     split_z, split_bias = (z, bias) if partial is None else (partial, None)
     if exact.BB < LEAST_ROWS_OF_PRODUCT:
         launches = ()
-        few_rows_kernel[(_tiles(x, tables, exact), splits)](
-            x.high,
-            tables.inputs,
-            tables.outputs,
-            z if split_bias is None else split_bias,
-            split_z,
-            x.columns,
-            tables.size_out,
-            inputs_per_split,
-            x.stride,
-            tables.stride,
-            n=tables.n,
-            d=tables.d,
-            VALUE=functions.value,
-            HAS_BIAS=split_bias is not None,
-            BATCH=x.batch,
-            BO=exact.BO,
-            BK=exact.BK,
-            num_warps=exact.num_warps,
-            num_stages=exact.num_stages,
-            **COMPILE_OPTIONS,
-        )
+        launch_few_rows(x, tables, split_bias, split_z, functions, exact, splits, inputs_per_split)
     for tile, is_factored in launches:
         product_kernel[(_tiles(x, tables, tile), splits)](
             x.high,
@@ -202,10 +205,16 @@ def _product(
             x.columns,
             tables.size_out,
             inputs_per_split,
-            triton.cdiv(tables.size_out, tile.BO),
+            ceil_div(tables.size_out, tile.BO),
+            tables.sets,
+            x.set_stride,
             x.stride,
+            tables.set_stride,
             tables.stride,
-            0 if factors is None else len(factors.is_far),
+            0 if factors is None else factors.set_stride,
+            0 if factors is None else factors.blocks,
+            0 if split_bias is None else set_stride(split_bias, 1),
+            of_sets,
             n=tables.n,
             d=tables.d,
             VALUE=functions.value,
@@ -224,13 +233,15 @@ def _product(
             **COMPILE_OPTIONS,
         )
     if partial is not None:
-        sum_splits_kernel[(triton.cdiv(z.numel(), SUM_BLOCK),)](
+        sum_splits_kernel[(ceil_div(z.numel(), SUM_BLOCK),)](
             split_z,
             z if bias is None else bias,
             z,
-            splits,
+            parts,
             z.numel(),
+            x.batch * tables.size_out,
             tables.size_out,
+            0 if bias is None else set_stride(bias, 1),
             HAS_BIAS=bias is not None,
             BLOCK=SUM_BLOCK,
             num_warps=4,
@@ -239,8 +250,8 @@ def _product(
 
 
 def _tiles(x: Rows, tables: ParticleTables, tile: ProductTile) -> int:
-    """Tiles of z."""
-    return triton.cdiv(tables.size_out, tile.BO) * triton.cdiv(x.batch, tile.BB)
+    """Tiles of z of all sets."""
+    return tables.sets * ceil_div(tables.size_out, tile.BO) * ceil_div(x.batch, tile.BB)
 
 
 def _factor_arguments(factors: Factors | None, unread: Any) -> tuple[Any, ...]:
@@ -251,11 +262,11 @@ def _factor_arguments(factors: Factors | None, unread: Any) -> tuple[Any, ...]:
     return left.left_exponents, right.right_exponents, left.left_dipoles, right.right_dipoles, factors.is_far
 
 
-def _tables_of(particles: Particles, functions: PairwiseFunctions, arithmetic: str) -> Kept:
+def _tables_of(particles: Particles, sets: int, functions: PairwiseFunctions, arithmetic: str) -> Kept:
     """The tables of a layer, with the factors of its weights where they are not made from differences."""
-    tables = make_tables(*particles, functions.position_scale)
+    tables = make_tables(*particles, functions.position_scale, sets)
     few = tables.n <= MOST_POSITION_COMPONENTS and tables.d <= MOST_DIPOLE_COMPONENTS
-    large = tables.size_in * tables.size_out >= LEAST_FACTORED_WEIGHTS
+    large = tables.sets * tables.size_in * tables.size_out >= LEAST_FACTORED_WEIGHTS
     can_be = arithmetic == "16-bit" and functions.derivative_is_minus_value and few and large
     factored = can_be and device_of(tables.inputs).family in FACTORED_PRODUCT_TILES
     return Kept(tables, make_factors(tables) if factored else None)
@@ -263,16 +274,16 @@ def _tables_of(particles: Particles, functions: PairwiseFunctions, arithmetic: s
 
 def _splits(tiles: int, inputs: int, tile: ProductTile, device: Device) -> tuple[int, int]:
     """Into how many parts the inputs are split, and how many of them a part has, to fill the device."""
-    steps = triton.cdiv(inputs, tile.BK)
+    steps = ceil_div(inputs, tile.BK)
     wanted = tile.programs * device.multiprocessors // tiles
     splits = max(1, min(wanted, steps // MIN_STEPS_OF_SPLIT))
-    steps_per_split = triton.cdiv(steps, splits)
-    return triton.cdiv(steps, steps_per_split), steps_per_split * tile.BK
+    steps_per_split = ceil_div(steps, splits)
+    return ceil_div(steps, steps_per_split), steps_per_split * tile.BK
 
 
-def _partial_sums(z: Any, splits: int) -> Any:
+def _partial_sums(z: Any, parts: int) -> Any:
     dtype = torch.float64 if z.dtype == torch.float64 else torch.float32
-    return torch.empty((splits, *z.shape), dtype=dtype, device=z.device)
+    return torch.empty((parts, *z.shape), dtype=dtype, device=z.device)
 
 
 def _arithmetic(x: Any, r_in: Any, input_precision: str | None) -> str:

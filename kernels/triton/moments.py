@@ -28,9 +28,10 @@ from pn_gpu.kernels.triton.weights import load_components, squared_distances
 
 @triton.jit
 def moment_table_kernel(
-    moments,  # [chunks, particles, WIDTH] bfloat16
-    table,  # [n + d, particles], a particle table
-    particles,
+    moments,  # [S, chunks, N' + M', WIDTH] bfloat16
+    table,  # [S, n + d, N' + M'], particle tables
+    blocks,  # of a set
+    stride_table_set,
     stride_table,
     n: tl.constexpr,
     d: tl.constexpr,
@@ -40,14 +41,15 @@ def moment_table_kernel(
 ):
     """Columns [c_high | c_low] of the moments c = [v, v r_1, ..., v r_AXES], in chunks of WIDTH."""
     COUNT: tl.constexpr = d * (AXES + 1)
-    i_chunk = tl.program_id(1)
-    o_particle = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    i_block, i_set, i_chunk = tl.program_id(0) % blocks, tl.program_id(0) // blocks, tl.program_id(1)
+    table += i_set.to(tl.int64) * stride_table_set
+    o_particle = i_block * BLOCK + tl.arange(0, BLOCK)
     o_width = tl.arange(0, WIDTH)
     o_column = i_chunk * WIDTH + o_width
     m_low = o_column >= COUNT
     o_moment = o_column % COUNT
     axis = o_moment // d
-    m_table = (o_column < 2 * COUNT)[None, :] & (o_particle < particles)[:, None]
+    m_table = (o_column < 2 * COUNT)[None, :]
     o_dipole = (n + o_moment % d) * stride_table
     moment = tl.load(table + o_dipole[None, :] + o_particle[:, None], mask=m_table, other=0.0)
     m_position = m_table & (axis > 0)[None, :]
@@ -55,8 +57,9 @@ def moment_table_kernel(
     moment *= tl.load(table + o_position[None, :] + o_particle[:, None], mask=m_position, other=1.0)
     high = moment.to(tl.bfloat16)
     low = (moment - high.to(tl.float32)).to(tl.bfloat16)
-    o_moments = (i_chunk * particles + o_particle).to(tl.int64)[:, None] * WIDTH + o_width[None, :]
-    tl.store(moments + o_moments, tl.where(m_low[None, :], low, high), mask=(o_particle < particles)[:, None])
+    i_slice = i_set.to(tl.int64) * tl.num_programs(1) + i_chunk
+    o_moments = (i_slice * blocks * BLOCK + o_particle)[:, None] * WIDTH + o_width[None, :]
+    tl.store(moments + o_moments, tl.where(m_low[None, :], low, high))
 
 
 @triton.jit
@@ -72,23 +75,23 @@ def add_moments(sums, tile, table, SPLIT_TILE: tl.constexpr):
 
 @triton.jit
 def moment_kernel(
-    x,  # [B, N + padding]
+    x,  # [S, B, N + padding]
     x_low,
-    dz,  # [B, M + padding]
+    dz,  # [S, B, M + padding]
     dz_low,
-    table_in,  # [n + d, N']
-    table_out,  # [n + d, M']
-    exponents_in,  # [N', 16], left factors, with FACTORED
-    exponents_out,  # [M', 16], right factors
-    is_far,  # [blocks], with CHOOSES
-    moments_in,  # [chunks, N' + M', WIDTH] bfloat16: the moment table, at its input particles
+    table_in,  # [S, n + d, N']
+    table_out,  # [S, n + d, M']
+    exponents_in,  # [S, N', 16], left factors, with FACTORED
+    exponents_out,  # [S, M', 16], right factors
+    is_far,  # [S, blocks], with CHOOSES
+    moments_in,  # [S, chunks, N' + M', WIDTH] bfloat16: the moment table, at its input particles
     moments_out,  # the same at its output particles
-    dipoles_in,  # [1, N' + M', WIDTH_V] bfloat16: [v] alone, with not MERGED
+    dipoles_in,  # [S, 1, N' + M', WIDTH_V] bfloat16: [v] alone, with not MERGED
     dipoles_out,
-    sums_in,  # [chunks, out_chunks * batch_parts, N', WIDTH]
-    sums_out,  # [chunks, in_chunks * batch_parts, M', WIDTH]
-    dipole_sums_in,  # [chunks, out_chunks * batch_parts, N', WIDTH_V]
-    dipole_sums_out,  # [chunks, in_chunks * batch_parts, M', WIDTH_V]
+    sums_in,  # [S, chunks, out_chunks * batch_parts, N', WIDTH]
+    sums_out,  # [S, chunks, in_chunks * batch_parts, M', WIDTH]
+    dipole_sums_in,  # [S, chunks, out_chunks * batch_parts, N', WIDTH_V]
+    dipole_sums_out,  # [S, chunks, in_chunks * batch_parts, M', WIDTH_V]
     batch,
     size_in,
     size_out,
@@ -98,10 +101,16 @@ def moment_kernel(
     tiles_out,
     batch_parts,
     rows_of_part,
+    sets,  # a constant where it is 1
+    stride_x_set,
+    stride_dz_set,
     stride_x,
     stride_dz,
+    stride_table_set,
     stride_table,
+    stride_factors_set,
     blocks,
+    chunks,  # of the moment table
     n: tl.constexpr,
     VALUE: tl.constexpr,
     DERIVATIVE: tl.constexpr,
@@ -118,21 +127,30 @@ def moment_kernel(
     BJ: tl.constexpr,
     BK: tl.constexpr,
 ):
-    """Moments of a chunk of tiles [BI, BJ] of a = G k'."""
+    """Moments of a chunk of tiles [BI, BJ] of a = G k' of a set, for a chunk of the moment table."""
+    i_piece, i_set = tl.program_id(0) // sets, (tl.program_id(0) % sets).to(tl.int64)
+    i_chunk, i_part = i_piece // batch_parts, i_piece % batch_parts
+    i_slice = i_set * chunks + i_chunk
+    i_in, i_out = tl.program_id(1), tl.program_id(2)
     if CHOOSES:  # noqa: SIM102
-        if any_far(is_far, blocks) == FACTORED:
+        if any_far(is_far + i_set * blocks, blocks) == FACTORED:
             return
-    i_in, i_out = tl.program_id(0), tl.program_id(1)
-    i_chunk, i_part = tl.program_id(2) // batch_parts, tl.program_id(2) % batch_parts
     x, x_low, dz, dz_low, batch = rows_from(
-        x, x_low, dz, dz_low, batch, stride_x, stride_dz, i_part * rows_of_part, rows_of_part
-    )
+        x, x_low, dz, dz_low, batch, i_set, stride_x_set, stride_dz_set, stride_x, stride_dz,
+        i_part * rows_of_part, rows_of_part,
+    )  # fmt: skip
     o_width, o_width_v = tl.arange(0, WIDTH), tl.arange(0, WIDTH_V)
     particles = padded_in + padded_out
-    moments_in += i_chunk.to(tl.int64) * particles * WIDTH
-    moments_out += i_chunk.to(tl.int64) * particles * WIDTH
-    slab_in = ((i_chunk * tl.num_programs(1) + i_out) * batch_parts + i_part).to(tl.int64) * padded_in
-    slab_out = ((i_chunk * tl.num_programs(0) + i_in) * batch_parts + i_part).to(tl.int64) * padded_out
+    table_in += i_set * stride_table_set
+    table_out += i_set * stride_table_set
+    exponents_in += i_set * stride_factors_set
+    exponents_out += i_set * stride_factors_set
+    moments_in += i_slice * particles * WIDTH
+    moments_out += i_slice * particles * WIDTH
+    dipoles_in += i_set * particles * WIDTH_V
+    dipoles_out += i_set * particles * WIDTH_V
+    slab_in = ((i_slice * tl.num_programs(2) + i_out) * batch_parts + i_part) * padded_in
+    slab_out = ((i_slice * tl.num_programs(1) + i_in) * batch_parts + i_part) * padded_out
     sums_in += slab_in * WIDTH
     sums_out += slab_out * WIDTH
     dipole_sums_in += slab_in * WIDTH_V
@@ -207,14 +225,17 @@ def moment(sums, c, COUNT: tl.constexpr, o_particle, padded, parts, WIDTH: tl.co
 
 @triton.jit
 def gradient_from_moments_kernel(
-    sums,  # [chunks, parts, N', WIDTH]
-    dipole_sums,  # [1, parts, N', WIDTH_V], with not MERGED
-    table,  # [n + d, N']
-    dr,  # [N, n]
-    dv,  # [N, d]
+    sums,  # [S, chunks, parts, N', WIDTH]
+    dipole_sums,  # [S, chunks, parts, N', WIDTH_V], with not MERGED; those of the first chunk are read
+    table,  # [S, n + d, N']
+    dr,  # [S, N, n]
+    dv,  # [S, N, d]
     size,
     padded,
     parts,
+    stride_sums_set,
+    stride_dipole_sums_set,
+    stride_table_set,
     stride_table,
     SCALE: tl.constexpr,  # of the positions in the tables
     n: tl.constexpr,
@@ -224,8 +245,15 @@ def gradient_from_moments_kernel(
     WIDTH_V: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Gradients of one block of particles from the moments of their rows of a."""
-    o_particle = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    """Gradients of one block of particles of a set from the moments of their rows of a."""
+    blocks = tl.cdiv(size, BLOCK)
+    i_block, i_set = tl.program_id(0) % blocks, (tl.program_id(0) // blocks).to(tl.int64)
+    sums += i_set * stride_sums_set
+    dipole_sums += i_set * stride_dipole_sums_set
+    table += i_set * stride_table_set
+    dr += i_set * size * n
+    dv += i_set * size * d
+    o_particle = i_block * BLOCK + tl.arange(0, BLOCK)
     o_long = o_particle.to(tl.int64)
     m_particle = o_particle < size
     COUNT: tl.constexpr = d * (n + 1)

@@ -5,10 +5,14 @@ import triton.language as tl
 
 
 @triton.jit
-def rows_from(x, x_low, dz, dz_low, batch, stride_x, stride_dz, first, count):
-    """The pointers at row ``first``, and how many of the rows from there on are there, ``count`` at most."""
-    offset_x, offset_dz = tl.cast(first, tl.int64) * stride_x, tl.cast(first, tl.int64) * stride_dz
-    return x + offset_x, x_low + offset_x, dz + offset_dz, dz_low + offset_dz, tl.minimum(batch - first, count)
+def rows_from(
+    x, x_low, dz, dz_low, batch, i_set, stride_x_set, stride_dz_set, stride_x, stride_dz, first, count
+):  # fmt: skip
+    """The pointers at row ``first`` of a set, and how many of the rows from there on are there, ``count`` at most."""
+    count = tl.minimum(batch - first, count)
+    i_set, first = tl.cast(i_set, tl.int64), tl.cast(first, tl.int64)
+    offset_x, offset_dz = i_set * stride_x_set + first * stride_x, i_set * stride_dz_set + first * stride_dz
+    return x + offset_x, x_low + offset_x, dz + offset_dz, dz_low + offset_dz, count
 
 
 @triton.jit

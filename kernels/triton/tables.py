@@ -1,9 +1,9 @@
 """Particle tables: both node sets as the kernels read them.
 
-One array [n + d, N' + M'] holds positions, then dipoles, by component (structure of arrays); the columns of the input
-particles are followed by those of the output particles, and both are padded with particles of zero dipole, whose
-weights are 0, so that no kernel masks a particle. Positions are taken from a common centre (differences alone count,
-and near the origin they round least) and multiplied by the potential's scale.
+For every set an array [n + d, N' + M'] holds positions, then dipoles, by component (structure of arrays); the columns
+of the input particles are followed by those of the output particles, and both are padded with particles of zero
+dipole, whose weights are 0, so that no kernel masks a particle. Positions are taken from a common centre (differences
+alone count, and near the origin they round least) and multiplied by the potential's scale.
 
 The centre is the mean of up to `SAMPLES` particles of each set, so every program finds it alone and in the same way.
 """
@@ -17,6 +17,8 @@ import torch
 import triton
 import triton.language as tl
 
+from pn_gpu.kernels.triton.sets import set_stride
+
 # Padding of each node set: a multiple of every tile size.
 PADDING = 256
 SAMPLES = tl.constexpr(128)
@@ -27,8 +29,8 @@ BLOCK = 128
 class ParticleTables:
     """The particle table of two node sets, seen from an input and an output side."""
 
-    inputs: Any  # [n + d, N' + ...], from the first input particle on
-    outputs: Any  # [n + d, M' + ...], from the first output particle on
+    inputs: Any  # [S, n + d, N' + ...], from the first input particle on
+    outputs: Any  # [S, n + d, M' + ...], from the first output particle on
     n: int
     d: int
     size_in: int
@@ -38,8 +40,16 @@ class ParticleTables:
     position_scale: float
 
     @property
-    def stride(self) -> int:
+    def sets(self) -> int:
+        return self.inputs.shape[0]
+
+    @property
+    def set_stride(self) -> int:
         return self.inputs.stride(0)
+
+    @property
+    def stride(self) -> int:
+        return self.inputs.stride(1)
 
     def exchanged(self) -> ParticleTables:
         """The same table with the two sides exchanged."""
@@ -76,13 +86,19 @@ def particle_table_kernel(
     size_in,
     size_out,
     padded_in,
+    blocks,  # of a set
+    stride_table_set,
     stride_table,
+    stride_r_in_set,
     stride_r_in,
     stride_r_in_component,
+    stride_v_in_set,
     stride_v_in,
     stride_v_in_component,
+    stride_r_out_set,
     stride_r_out,
     stride_r_out_component,
+    stride_v_out_set,
     stride_v_out,
     stride_v_out_component,
     SCALE: tl.constexpr,  # an argument would be rounded to float32
@@ -90,8 +106,14 @@ def particle_table_kernel(
     d: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """One block of columns of the table."""
-    o_column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    """One block of columns of the table of one set."""
+    i_block, i_set = tl.program_id(0) % blocks, (tl.program_id(0) // blocks).to(tl.int64)
+    table += i_set * stride_table_set
+    r_in += i_set * stride_r_in_set
+    v_in += i_set * stride_v_in_set
+    r_out += i_set * stride_r_out_set
+    v_out += i_set * stride_v_out_set
+    o_column = i_block * BLOCK + tl.arange(0, BLOCK)
     o_in = o_column.to(tl.int64)
     o_out = o_in - padded_in
     m_in = o_in < size_in
@@ -112,12 +134,13 @@ def particle_table_kernel(
         tl.store(table + (n + c) * stride_table + o_column, dipole)
 
 
-def make_tables(r_in: Any, v_in: Any, r_out: Any, v_out: Any, position_scale: float) -> ParticleTables:
-    """The particle table of r_in [N, n], v_in [N, d], r_out [M, n], v_out [M, d], in their dtype."""
-    (size_in, n), (size_out, d) = r_in.shape, v_out.shape
+def make_tables(r_in: Any, v_in: Any, r_out: Any, v_out: Any, position_scale: float, sets: int = 1) -> ParticleTables:
+    """The particle table of r_in [N, n], v_in [N, d], r_out [M, n], v_out [M, d] of every set, in their dtype."""
+    (size_in, n), (size_out, d) = r_in.shape[-2:], v_out.shape[-2:]
     padded_in, padded_out = _padded(size_in), _padded(size_out)
-    table = torch.empty((n + d, padded_in + padded_out), dtype=r_in.dtype, device=r_in.device)
-    particle_table_kernel[(table.shape[1] // BLOCK,)](
+    blocks = (padded_in + padded_out) // BLOCK
+    table = torch.empty((sets, n + d, padded_in + padded_out), dtype=r_in.dtype, device=r_in.device)
+    particle_table_kernel[(sets * blocks,)](
         table,
         r_in,
         v_in,
@@ -126,18 +149,23 @@ def make_tables(r_in: Any, v_in: Any, r_out: Any, v_out: Any, position_scale: fl
         size_in,
         size_out,
         padded_in,
-        table.stride(0),
-        *r_in.stride(),
-        *v_in.stride(),
-        *r_out.stride(),
-        *v_out.stride(),
+        blocks,
+        *table.stride()[:2],
+        *_strides(r_in),
+        *_strides(v_in),
+        *_strides(r_out),
+        *_strides(v_out),
         SCALE=position_scale,
         n=n,
         d=d,
         BLOCK=BLOCK,
         num_warps=4,
     )
-    return ParticleTables(table, table[:, padded_in:], n, d, size_in, size_out, padded_in, padded_out, position_scale)
+    return ParticleTables(table, table[..., padded_in:], n, d, size_in, size_out, padded_in, padded_out, position_scale)
+
+
+def _strides(a: Any) -> tuple[int, int, int]:
+    return set_stride(a), *a.stride()[-2:]
 
 
 def _padded(size: int) -> int:

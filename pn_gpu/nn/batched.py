@@ -20,7 +20,7 @@ class BatchedParticleLinear(nn.Module):
     """``z_s = x_s W_s + b_s`` for S sets of particles, each as `ParticleLinear` computes it, in one call.
 
     It starts as S independent layers do. The operator takes all sets at once: on the CPU small layers share the
-    threads, on a GPU each set is a launch of its own.
+    threads, on a GPU every kernel is launched once for all sets, unless one is computed by the Mehler method.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from array_api_compat import numpy as numpy_namespace
 from pn_gpu import dispatch
 from pn_gpu.kernels import cuda, potentials
 from pn_gpu.kernels.cuda import cupy_runtime, triton_bridge
-from pn_gpu.kernels.room import Direct
+from pn_gpu.kernels.room import Direct, Particles
 from support import fake_cupy, oracle
 from support.fake_cupy import CompileException, CUDARuntimeError, FakeCupy
 
@@ -55,10 +55,27 @@ def test_what_a_forward_launches(cupy: FakeCupy) -> None:
     assert device == 0
     # Arrays go as they are, contiguous ones without a copy; numbers have the width of their parameter.
     assert arguments[0] is case.x
-    assert arguments[3].ctypes.data == case.r_in.ctypes.data
-    assert [type(a) for a in arguments[1:3]] == [np.int64, np.int32]
-    assert arguments[1] == 100
+    assert arguments[4].ctypes.data == case.r_in.ctypes.data
+    assert [type(a) for a in arguments[1:4]] == [np.int64, np.int64, np.int32]
+    assert arguments[1:3] == (0, 100)
     assert not any(isinstance(a, (int, float)) and not isinstance(a, np.generic) for a in arguments)
+
+
+def test_sets_are_the_launches_of_one_call(cupy: FakeCupy) -> None:
+    case = arrays(cupy)
+    forward(case)
+    cuda.backward(case.dz, case.x, case.particles, Direct(GAUSSIAN))
+    of_one_call = {launch[0] for launch in cupy.launches}
+    cupy.launches.clear()
+    x, *nodes, bias, dz = (cupy.array(np.stack([a] * 3)) for a in case)
+    room, how = dispatch._sets_room("cupy"), (Direct(GAUSSIAN),) * 3
+    z, _ = room.forward(x, Particles(*nodes), bias, how)
+    room.backward(dz, x, Particles(*nodes), how)
+    assert z.shape == (3, 40, 30)
+    names = [launch[0] for launch in cupy.launches]
+    assert [name for name in names if name.startswith("forward")] == [names[0]] * 2  # z and dx
+    assert names.count("particle_gradient") == 1
+    assert of_one_call - {"reduce_partial"} <= set(names)
 
 
 def test_a_module_is_compiled_once(cupy: FakeCupy) -> None:

@@ -183,6 +183,27 @@ def test_the_public_operator(cupy: Any) -> None:
     assert error <= TOLERANCE["float32"]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("shape", [(2, 300, 37), (100, 784, 128), (130, 72, 264)], ids=str)
+def test_sets_of_the_public_operator(cupy: Any, dtype: str, shape: tuple[int, int, int]) -> None:
+    pairs = [on_device(cupy, oracle.random_case(*shape, seed=s), dtype) for s in range(5)]
+    low = oracle.Case(*(cupy.stack(arrays) for arrays in zip(*(low for low, _ in pairs), strict=True)))
+    z, pull_back = pn.particle_linear_vjp(low.x, *low.particles, low.bias, method="direct")
+    gradient = pull_back(low.dz)
+    for s, (one, exact) in enumerate(pairs):
+        w = oracle.weight(exact)
+        want, scale = oracle.forward(exact), oracle.forward_scale(exact)
+        error = oracle.scaled_error(cupy.asnumpy(z[s]).astype(np.float64), want, scale)
+        assert error <= limit(cupy, exact.x, w, dtype)
+        alone = backward(one)
+        for name, scale_of in oracle.backward_scale(exact)._asdict().items():
+            found, other = (
+                cupy.asnumpy(a).astype(np.float64) for a in (getattr(gradient, name)[s], getattr(alone, name))
+            )
+            # Summed in other parts than alone, and rounded once more.
+            assert oracle.scaled_error(found, other, scale_of) <= UNIT_ROUNDOFF.get(dtype, 0) * 2 + TOLERANCE["float32"]
+
+
 def test_the_public_operator_takes_bfloat16(cupy: Any) -> None:
     low, exact = on_device(cupy, oracle.random_case(6, 13, 7), "bfloat16")
     z = pn.particle_linear(low.x, *low.particles, low.bias)

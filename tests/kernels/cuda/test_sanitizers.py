@@ -25,10 +25,11 @@ from pn_gpu.kernels.cuda import launch
 dtype = sys.argv[2]
 potential = potentials.get("gaussian")
 for shape in [(1, 1, 1), (3, 130, 5), (16, 33, 259), (70, 45, 131), (131, 8, 9)]:
-    case = oracle.Case(*(store(a, dtype) for a in oracle.random_case(*shape, dim=2, d=3)))
-    runtime = ShimRuntime(Path(sys.argv[1]), multiprocessors=8, sanitize=True)
-    launch.forward(runtime, case.x, *case.particles, case.bias, potential)
-    launch.backward(runtime, case.dz, case.x, *case.particles, potential)
+    one = [store(a, dtype) for a in oracle.random_case(*shape, dim=2, d=3)]
+    for case in oracle.Case(*one), oracle.Case(*(np.stack([a] * 3) for a in one)):
+        runtime = ShimRuntime(Path(sys.argv[1]), multiprocessors=8, sanitize=True)
+        launch.forward(runtime, case.x, *case.particles, case.bias, potential)
+        launch.backward(runtime, case.dz, case.x, *case.particles, potential)
 print("clean")
 """
 

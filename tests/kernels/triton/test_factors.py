@@ -72,13 +72,13 @@ def test_exponents_err_less_than_their_bound(dim: int, spread: float) -> None:
     particles = Particles(*(torch.as_tensor(a, dtype=torch.float32) for a in case.particles))
     tables = make_tables(*particles, SCALE)
     factors = make_factors(tables)
-    left, right = factors.outputs.left_exponents[:300].numpy(), factors.inputs.right_exponents[:700].numpy()
+    left, right = factors.outputs.left_exponents[0, :300].numpy(), factors.inputs.right_exponents[0, :700].numpy()
     # A tensor core multiplies exactly and sums in float32, one after the other at worst.
     exponent = np.zeros((300, 700), np.float32)
     for number in range(left.shape[1]):
         exponent += np.multiply.outer(left[:, number], right[:, number], dtype=np.float32)
     r_in, r_out = (
-        table[:dim, :size].numpy().astype(float) for table, size in ((tables.inputs, 700), (tables.outputs, 300))
+        table[0, :dim, :size].numpy().astype(float) for table, size in ((tables.inputs, 700), (tables.outputs, 300))
     )
     exact = -((r_out[:, :, None] - r_in[:, None, :]) ** 2).sum(axis=0)
     radius = max((r_in**2).sum(axis=0).max(), (r_out**2).sum(axis=0).max())

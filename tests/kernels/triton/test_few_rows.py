@@ -12,7 +12,7 @@ pytest.importorskip("triton")
 from pn_gpu.kernels import potentials  # noqa: E402
 from pn_gpu.kernels import triton as room  # noqa: E402
 from pn_gpu.kernels.room import Direct  # noqa: E402
-from pn_gpu.kernels.triton import launch  # noqa: E402
+from pn_gpu.kernels.triton import few_rows, launch  # noqa: E402
 from support import oracle  # noqa: E402
 from support.dense import Call  # noqa: E402
 
@@ -29,14 +29,14 @@ LIMIT = {torch.float32: 1e-6, torch.float64: 2e-15}
 def few(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """Every launch of the kernel, by its grid."""
     grids: list[tuple[int, ...]] = []
-    kernel = launch.few_rows_kernel
+    kernel = few_rows.few_rows_kernel
 
     class Counted:
         def __getitem__(self, grid: tuple[int, ...]) -> Any:
             grids.append(grid)
             return kernel[grid]
 
-    monkeypatch.setattr(launch, "few_rows_kernel", Counted())
+    monkeypatch.setattr(few_rows, "few_rows_kernel", Counted())
     monkeypatch.setattr(launch, "product_kernel", None)
     return grids
 
@@ -81,7 +81,7 @@ def test_nan_and_infinity_stay_in_their_row(few: list[Any]) -> None:
 
 
 def test_five_rows_take_the_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "few_rows_kernel", None)
+    monkeypatch.setattr(launch, "launch_few_rows", None)
     call = Call(oracle.random_case(5, 40, 30, dim=2), torch.float32)
     z = room.forward(call.x, call.particles, call.bias, Direct(potentials.get("gaussian"), "ieee"))[0]
     assert call.forward_error(z, "gaussian") <= LIMIT[torch.float32]

@@ -61,6 +61,23 @@ def test_16_bit_of_factors_or_where_they_would_not_do_of_differences(batch: int,
         assert {name for name, error in found.items() if error > max(3 * dense[name], FLOAT32_ERROR)} == set()
 
 
+@pytest.mark.parametrize("shape", [(1, 300, 10), (33, 131, 257), (100, 784, 128), (64, 1100, 1000)])
+@pytest.mark.parametrize(("dtype", "input_precision"), [(torch.bfloat16, None), (torch.float32, "ieee")])
+@pytest.mark.parametrize("num_sets", [2, 7])
+def test_sets(shape: tuple[int, int, int], dtype: Any, input_precision: str | None, num_sets: int) -> None:
+    calls = [Call(oracle.random_case(*shape, dim=3, seed=s), dtype, "cuda") for s in range(num_sets)]
+    x, dz, bias = (torch.stack([getattr(call, name) for call in calls]) for name in ("x", "dz", "bias"))
+    particles = Particles(*(torch.stack(p) for p in zip(*(call.particles for call in calls), strict=True)))
+    how = Direct(GAUSSIAN, input_precision)
+    z, kept = room.forward(x, particles, bias, how, keep=True)
+    gradient = room.backward(dz, x, particles, how, residuals=kept)
+    for s, call in enumerate(calls):
+        found = {"z": call.forward_error(z[s], "gaussian")}
+        found |= call.backward_errors(type(gradient)._make(g[s] for g in gradient), "gaussian")
+        alone = errors(call, "gaussian", input_precision)
+        assert {name for name, error in found.items() if error > max(1.5 * alone[name], FLOAT32_ERROR)} == set()
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dim", [2, 3])
 @pytest.mark.parametrize("input_precision", TOLERANCE)
