@@ -2,11 +2,13 @@
 
 python -m bench equal_parameters --data DIR                      everything: hours on one core
 python -m bench equal_parameters --sets mnist1d --budgets 1500,3000
+python -m bench equal_parameters --steps                         time and memory of a step, where a line lacks them
 python -m bench equal_parameters --report                        table and picture of what there is
 
 Every family of networks with one hidden layer gets the same search (the best of as many random settings of its width,
 peak rate and start, judged by examples held back from training), then is trained with several seeds. Every network
-that is trained to the end becomes a line of equal_parameters.csv; what has a line is not trained again.
+that is trained to the end becomes a line of equal_parameters.csv; what has a line is not trained again. A time in
+step_ms was taken in training; step_alone_ms and step_mb are those of one process for each network, one after another.
 """
 
 from __future__ import annotations
@@ -17,10 +19,10 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.equal_parameters_data import DATA_SETS, Split, load_split
+from bench.equal_parameters_data import DATA_SETS, FEATURES_AND_CLASSES, Split, load_split
 from bench.equal_parameters_report import write_report
-from bench.harness import RESULTS, machine
-from bench.result_lines import check_counts, check_output, read_lines, write_lines
+from bench.harness import RESULTS, in_fresh_process, machine
+from bench.result_lines import check_counts, check_output, grouped, read_lines, write_lines
 
 BUDGETS = (1500, 3000, 5000, 10_000, 50_000)
 # Epochs of a training to the end; a trial of the search takes a third of them.
@@ -45,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trials", type=int, default=8, help="settings that a search tries (default: 8)")
     parser.add_argument("--seeds", type=int, default=3, help="networks of the best setting (default: 3)")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the results (default: bench/results)")
+    parser.add_argument("--steps", action="store_true", help="train nothing: measure a step of every network")
     parser.add_argument("--report", action="store_true", help="train nothing: write the table of what there is")
 
 
@@ -52,10 +55,12 @@ def run(options: argparse.Namespace) -> None:
     """Train what is missing, then write the table and the picture."""
     check_output(options)
     results = options.output / "equal_parameters.csv"
-    if not options.report:
+    if options.steps:
+        _measure_steps(options, results)
+    elif not options.report:
         check_counts(options, trials=1, seeds=1)
         _train_missing(options, results)
-    print(write_report(read_lines(results, COLUMNS), options.output))
+    print(write_report(read_lines(results, COLUMNS, ADDED), options.output))
 
 
 def _train_missing(options: argparse.Namespace, results: Path) -> None:
@@ -65,12 +70,27 @@ def _train_missing(options: argparse.Namespace, results: Path) -> None:
     for data in _names("--sets", options.sets, list(DATA_SETS)):
         split = load_split(data, options.data)
         for task in _tasks(options, data):
-            rows = read_lines(results, COLUMNS)
+            rows = read_lines(results, COLUMNS, ADDED)
             done = {int(row["seed"]) for row in rows if _task_of(row) == task}
             missing = [seed for seed in range(options.seeds) if seed not in done]
             if missing:
                 new = _train_task(task, split, options.trials, missing)
                 write_lines(results, COLUMNS, rows + new)
+
+
+def _measure_steps(options: argparse.Namespace, results: Path) -> None:
+    from bench.compressed import Shape
+    from bench.equal_parameters_step import measure_step
+
+    rows = read_lines(results, COLUMNS, ADDED)
+    chosen = [row for row in rows if row["hidden"] and not row["step_mb"]]
+    for (data, family, *shape), group in grouped(chosen, "data", "family", "hidden", "size", "dipole_dim").items():
+        sizes = FEATURES_AND_CLASSES[data]
+        cost = in_fresh_process(measure_step, family, Shape(*(int(number or 0) for number in shape)), *sizes)
+        for row in group:
+            row |= {"step_alone_ms": f"{cost.ms:.3f}", "step_mb": f"{cost.mb:.2f}"}
+        write_lines(results, COLUMNS, rows)
+        print(f"{data} {family} {shape[0]} hidden nodes: {cost.ms:.2f} ms, {cost.mb:.2f} MB", flush=True)
 
 
 def _tasks(options: argparse.Namespace, data: str) -> list[Task]:
@@ -103,6 +123,7 @@ def _train_task(task: Task, split: Split, trials: int, seeds: list[int]) -> list
                 parameters=family.parameters(*split.sizes, setting.shape),
                 hidden=setting.shape.hidden,
                 size=setting.shape.size,
+                dipole_dim=setting.shape.dipole_dim or "",
                 rate=f"{setting.rate:.4g}",
                 gain=setting.gain,
                 epochs=epochs,
@@ -124,17 +145,22 @@ COLUMNS = (
     "parameters",
     "hidden",
     "size",
+    "dipole_dim",
     "rate",
     "gain",
     "trials",
     "epochs",
     "test_accuracy",
     "step_ms",
+    "step_alone_ms",
+    "step_mb",
     "cpu",
     "python",
     "numpy",
     "torch",
 )
+# What older files lack.
+ADDED = ("dipole_dim", "step_alone_ms", "step_mb")
 
 
 def _row(task: Task, **values: object) -> dict[str, str]:

@@ -80,3 +80,4 @@ def _segments() -> Split:
 
 
 DATA_SETS = {"mnist": _mnist, "mnist1d": _mnist1d, "segments": _segments}
+FEATURES_AND_CLASSES = {"mnist": (784, 10), "mnist1d": (40, 10), "segments": (18, 7)}

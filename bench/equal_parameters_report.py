@@ -15,6 +15,7 @@ Row = dict[str, str]
 # Kinds of networks by how the names of their families begin, the first that fits; of several makes of a kind the best
 # is drawn. Colours told apart by everybody (Okabe and Ito, 2008).
 KINDS = {
+    "particles with a field": ("#882255", "P"),
     "particles with places": ("#d55e00", "o"),
     "particles shared": ("#e69f00", "s"),
     "particles": ("#a03800", "^"),
@@ -29,18 +30,21 @@ KINDS = {
 }
 # Errors of more than this would leave no room for the others.
 LARGEST_ERROR = {"mnist": 20.0, "segments": 6.0}
-HEADER = ("budget", "family", "parameters", "hidden", "test %", "seeds", "step ms")
+PARAMETER_TICKS, ERROR_TICKS = (1500, 3000, 5000, 10_000, 50_000), (2, 3, 4, 6, 10, 20, 30, 40, 60)
+HEADER = ("budget", "family", "parameters", "hidden", "test %", "seeds", "step ms", "step MB")
 
 
 class Cell(NamedTuple):
-    """All seeds of one family at one budget: accuracies in percent."""
+    """All seeds of one family at one budget: accuracies in percent; cost of a step where it was measured."""
 
     family: str
     budget: int
     parameters: int
     hidden: int
     accuracies: np.ndarray
-    step_ms: float
+    field: str
+    step_ms: str
+    step_mb: str
 
     @property
     def mean(self) -> float:
@@ -78,11 +82,17 @@ def _cells(rows: Sequence[Row]) -> list[Cell]:
             int(group[0]["parameters"]),
             int(group[0]["hidden"]),
             100 * np.array([float(row["test_accuracy"]) for row in group]),
-            float(np.median([float(row["step_ms"]) for row in group])),
+            f" ({group[0]['size']} places along an axis, d={group[0]['dipole_dim']})" if group[0]["dipole_dim"] else "",
+            _rounded(group[0]["step_alone_ms"], 2),
+            _rounded(group[0]["step_mb"], 1),
         )
         for (budget, family), group in groups.items()
     ]
     return sorted(cells, key=lambda cell: (cell.budget, -cell.mean))
+
+
+def _rounded(text: str, digits: int) -> str:
+    return f"{float(text):.{digits}f}" if text else ""
 
 
 def _is_particles(cell: Cell) -> bool:
@@ -112,13 +122,16 @@ def _markdown(sections: dict[str, list[Cell]], rows: Sequence[Row]) -> str:
         f"Test accuracy in percent, mean ± sample standard deviation over the seeds, after a search of"
         f" {_unique(rows, 'trials')[0]} settings for every family and budget; the best family of a budget comes first.",
         "Particles with places know where the inputs lie, on a grid whose positions are neither trained nor counted;"
-        " the others do not. Times of a step were taken in training, on a machine that was busy at times.",
+        " the others do not. With a field their dipoles are interpolated between the places of a coarser grid, which"
+        " the search chooses.",
+        "A step is one of training on 100 examples, of one network in a process of its own: the median time, and"
+        " resident memory at the worst moment beyond libraries and examples; network, gradient and Adam's state count.",
     ]
     for data, cells in sections.items():
         lines += ["", f"## {data}", "", f"| {' | '.join(HEADER)} |", "| ---: | --- |" + " ---: |" * (len(HEADER) - 2)]
         lines += [
-            f"| {c.budget:,} | {c.family} | {c.parameters:,} | {c.hidden} | {c.mean:.2f} ± {c.spread:.2f} |"
-            f" {len(c.accuracies)} | {c.step_ms:.2f} |"
+            f"| {c.budget:,} | {c.family}{c.field} | {c.parameters:,} | {c.hidden} | {c.mean:.2f} ± {c.spread:.2f} |"
+            f" {len(c.accuracies)} | {c.step_ms} | {c.step_mb} |"
             for c in cells
         ]
         lines += ["", *(f"- {line}" for line in _verdicts(cells))]
@@ -167,7 +180,10 @@ def _draw_section(axes: Any, data: str, cells: Sequence[Cell]) -> None:
         )
     axes.set_xscale("log")
     axes.set_yscale("log")
-    for axis, ticks in ((axes.xaxis, (1500, 3000, 5000, 10_000)), (axes.yaxis, (2, 3, 4, 6, 10, 20, 30, 40, 60))):
+    for axis, ticks in (
+        (axes.xaxis, (1500, 3000, 5000, 10_000, 50_000)),
+        (axes.yaxis, (2, 3, 4, 6, 10, 20, 30, 40, 60)),
+    ):
         low, high = axis.get_view_interval()
         shown = [tick for tick in ticks if low <= tick <= high]
         axis.set_ticks(shown, [f"{tick:,}" for tick in shown])

@@ -2,6 +2,7 @@
 
 python -m bench initialisation --data DIR                       both starts, 4 epochs, Adam with one cycle
 python -m bench initialisation --data DIR --starts scaled --save initialisation_scaled
+python -m bench initialisation --data DIR --starts scaled --only 784-10 --dim 1 --dipole-dim 5 --epochs 50 --seeds 0 1 2
 python -m bench initialisation --data DIR --rates 0.006 0.0125 0.025 0.05 --epochs 2 --only 784-64-10,784-4096-10
 
 The dense network's initial loss (Glorot-uniform) stands beside them. A logit of no information costs ln 10 = 2.303.
@@ -10,6 +11,7 @@ The dense network's initial loss (Glorot-uniform) stands beside them. A logit of
 from __future__ import annotations
 
 import argparse
+from itertools import product
 
 import pn_gpu as pn
 from bench.harness import add_save_option, print_row, report
@@ -36,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rates", type=float, nargs="+", help="peak learning rates (default: the modern recipe's)")
     parser.add_argument("--epochs", type=int, default=4, help="default: 4")
     parser.add_argument("--examples", type=int, help="training examples (default: all)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of start and shuffling (default: 0)")
     add_save_option(parser)
 
 
@@ -55,14 +57,14 @@ def run(options: argparse.Namespace) -> None:
     rows = []
     for name in names:
         for start in options.starts:
-            for lr in options.rates or [None]:
-                rows.append(_train(topologies[name], start, lr, data, options))
+            for lr, seed in product(options.rates or [None], options.seeds):
+                rows.append(_train(topologies[name], start, lr, seed, data, options))
                 print_row(rows[-1])
     report(f"initial loss, and accuracy after {options.epochs} epochs", rows, options.save)
 
 
 def _train(
-    sizes: tuple[int, ...], start: str, lr: float | None, data: Dataset, options: argparse.Namespace
+    sizes: tuple[int, ...], start: str, lr: float | None, seed: int, data: Dataset, options: argparse.Namespace
 ) -> dict[str, object]:
     recipe = get_recipe("modern", lr)
     x, y = data.x_train[: options.examples], data.y_train[: options.examples]
@@ -74,7 +76,7 @@ def _train(
         initialisation=start,
         activation=recipe.activation,
         shared=not options.unshared,
-        seed=options.seed,
+        seed=seed,
         backend="numpy",
     )
     row: dict[str, object] = {
@@ -87,18 +89,18 @@ def _train(
         "optimizer": repr(recipe.optimizer),
         "epochs": options.epochs,
         "examples": len(x),
-        "seed": options.seed,
+        "seed": seed,
         "drawn_loss": network.evaluate(*few)["loss"],
     }
     calibrated = network.copy()
     if start == "scaled":
         calibrated.calibrate(x[:BATCH_SIZE])
     row["start_loss"] = calibrated.evaluate(*few)["loss"]
-    dense = pn.DenseNetwork(sizes, activation=recipe.activation, seed=options.seed, backend="numpy")
+    dense = pn.DenseNetwork(sizes, activation=recipe.activation, seed=seed, backend="numpy")
     row["dense_loss"] = dense.evaluate(*few)["loss"]
     try:
         history = network.fit(
-            x, y, epochs=options.epochs, batch_size=BATCH_SIZE, seed=options.seed, progress=False, **recipe.fit_options
+            x, y, epochs=options.epochs, batch_size=BATCH_SIZE, seed=seed, progress=False, **recipe.fit_options
         )
     except TrainingDiverged:
         return row | {"train_loss": "diverged", "test_accuracy": "", "seconds": ""}

@@ -36,8 +36,8 @@ def check_counts(options: argparse.Namespace, **least: int) -> None:
             raise ValueError(f"--{name.replace('_', '-')}: got {value}, want at least {lowest}")
 
 
-def read_lines(path: Path, columns: Sequence[str]) -> list[Line]:
-    """The lines of a file; none if it does not exist.
+def read_lines(path: Path, columns: Sequence[str], added: Sequence[str] = ()) -> list[Line]:
+    """The lines of a file; none if it does not exist. What older files lack of the columns ``added`` is empty.
 
     Raises
     ------
@@ -48,9 +48,10 @@ def read_lines(path: Path, columns: Sequence[str]) -> list[Line]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != tuple(columns):
+        found = reader.fieldnames or []
+        if list(found) != [column for column in columns if column in found or column not in added]:
             raise ValueError(f"{path}: got the columns {reader.fieldnames}, want {','.join(columns)}")
-        return list(reader)
+        return [{column: line.get(column, "") for column in columns} for line in reader]
 
 
 def write_lines(path: Path, columns: Sequence[str], lines: Sequence[Line]) -> None:

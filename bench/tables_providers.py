@@ -12,7 +12,8 @@ import numpy as np
 
 from pn_gpu.backends import to_numpy
 from pn_gpu.cli.main import make_parser
-from pn_gpu.cli.train import fit_options, make_network
+from pn_gpu.cli.network_options import make_network
+from pn_gpu.cli.train import fit_options
 from pn_gpu.data import Dataset
 from pn_gpu.data.scores import regression_scores
 from pn_gpu.data.target_coding import Numbers

@@ -60,7 +60,7 @@ class Footprint:
     file : int
         Bytes on disk, header included.
     fixed : int
-        Positions that are held and not trained.
+        Positions that are held and not trained, and what interpolates a field of dipoles between places.
     """
 
     num_parameters: int
@@ -108,6 +108,7 @@ def particle_footprint(
     model: str = "dipole",
     shared: bool = True,
     fixed_positions: bool = False,
+    num_dipole_places: int | None = None,
     batch_size: int = 100,
     optimizer: str | Optimizer = "adam",
     dtype: str = "float32",
@@ -120,6 +121,8 @@ def particle_footprint(
         As in `ParticleNetwork`.
     fixed_positions : bool, default False
         Whether the positions of the inputs are given (``positions=``) and so not trained.
+    num_dipole_places : int, optional
+        Between how many places the dipoles of such inputs are interpolated (``dipole_places=``), if they are.
     batch_size : int, default 100
     optimizer : {"adam", "rmsprop", "sgd", "momentum", "adagrad", "rprop"} or Optimizer, default "adam"
 
@@ -131,11 +134,15 @@ def particle_footprint(
     check_integer("dim", dim, low=1)
     check_flag("shared", shared)
     # A network of the same make with hardly a node at every level: its checks and its metadata are the real one's.
+    places = None if num_dipole_places is None else check_integer("num_dipole_places", num_dipole_places, low=1)
+    if places is not None and not fixed_positions:
+        raise ValueError(f"num_dipole_places: got {places} without fixed_positions, want them beside given positions")
     levels = _fewest_nodes(_check(sizes, batch_size, dtype))
     small = ParticleNetwork(
         levels,
         dim,
         positions=np.zeros((levels[0], dim)) if check_flag("fixed_positions", fixed_positions) else None,
+        dipole_places=None if places is None else np.zeros((1, dim)),
         dipole_dim=dipole_dim,
         model=model,
         shared=shared,
@@ -144,18 +151,29 @@ def particle_footprint(
         seed=0,
     )
     num_dipole = small.dipole_dim
+    # Of a field: its dipoles at the nodes, made for every call.
+    interpolated = [0 if places is None else sizes[0] * num_dipole, *(0 for _ in sizes[2:])]
     return _footprint(
         small,
         sizes,
-        particle_shapes(sizes, dim, model, shared, dipole_dim, fixed_positions),
+        particle_shapes(sizes, dim, model, shared, dipole_dim, fixed_positions, places),
         batch_size,
         optimizer,
-        forward=[forward_elements(*layer, dim, num_dipole) for layer in pairwise(sizes)],
-        backward=[backward_elements(batch_size, *layer, dim, num_dipole) for layer in pairwise(sizes)],
+        forward=[
+            forward_elements(*layer, dim, num_dipole) + more
+            for layer, more in zip(pairwise(sizes), interpolated, strict=True)
+        ],
+        backward=[
+            backward_elements(batch_size, *layer, dim, num_dipole) + more
+            for layer, more in zip(pairwise(sizes), interpolated, strict=True)
+        ],
         scratch=(
             kept_elements(sizes, batch_size, training=False),
             kept_elements(sizes, batch_size, training=True),
         ),
+        given=_given_shapes(sizes[0], dim, fixed_positions, places),
+        # The matrix of the interpolation.
+        derived=0 if places is None else sizes[0] * places,
     )
 
 
@@ -205,12 +223,15 @@ def _footprint(
     forward: Sequence[int],
     backward: Sequence[int],
     scratch: tuple[int, int],
+    given: Shapes | None = None,
+    derived: int = 0,
 ) -> Footprint:
     """Bytes from numbers of elements.
 
     ``forward`` and ``backward`` are what the operator takes, layer by layer; ``scratch`` is what its threads keep when
-    they predict, and when they train.
+    they predict, and when they train; ``given`` is in a file beside the parameters, ``derived`` is made of that.
     """
+    given = given or {}
     count = sum(map(math.prod, shapes.values()))
     width = np.dtype(small.dtype).itemsize
     chosen = get_optimizer(optimizer)
@@ -228,8 +249,8 @@ def _footprint(
         backward_workspace=_backward_workspace(sizes, batch_size, backward) * width,
         update_workspace=int(UPDATE_TEMPORARIES.get(type(chosen), 3) * count) * width,
         kept_scratch=scratch[1] * width,
-        file=_file_size(small, sizes, shapes, width),
-        fixed=sum(math.prod(shape) for shape in _fixed_shapes(small, sizes).values()) * width,
+        file=_file_size(small, sizes, shapes | given, width),
+        fixed=(sum(map(math.prod, given.values())) + derived) * width,
     )
 
 
@@ -259,17 +280,18 @@ def get_optimizer(optimizer: str | Optimizer) -> Optimizer:
     return OPTIMIZERS[check_choice("optimizer", optimizer, OPTIMIZERS)]
 
 
-def _fixed_shapes(small: Model, sizes: Sequence[int]) -> Shapes:
-    """What a file has beside the parameters, under the names it has there: the positions of the inputs, if fixed."""
-    positions = small.architecture().get("positions")
-    return {} if positions is None else {"architecture.positions": (sizes[0], positions.shape[1])}
+def _given_shapes(num_inputs: int, dim: int, fixed_positions: bool, num_dipole_places: int | None) -> Shapes:
+    """What a file has beside the parameters, under the names it has there."""
+    shapes: Shapes = {"architecture.positions": (num_inputs, dim)} if fixed_positions else {}
+    if num_dipole_places is not None:
+        shapes["architecture.dipole_places"] = (num_dipole_places, dim)
+    return shapes
 
 
 def _file_size(small: Model, sizes: Sequence[int], shapes: Shapes, width: int) -> int:
     """A safetensors file: 8 bytes, a JSON header filled up to a multiple of 8 bytes, and the numbers."""
     metadata = small.metadata()
     metadata["architecture"] = pack(metadata["architecture"], "architecture", {}) | {"sizes": list(sizes)}
-    shapes = shapes | _fixed_shapes(small, sizes)
     header: dict[str, Any] = {"__metadata__": {METADATA_KEY: metadata_text(metadata)}}
     offset = 0
     for name in sorted(shapes):

@@ -8,7 +8,6 @@ import numpy as np
 
 from pn_gpu.backends import to_numpy
 from pn_gpu.figures import new_figure
-from pn_gpu.model.parameters import ParameterGroup
 from pn_gpu.networks.particle_network import ParticleNetwork
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -50,14 +49,15 @@ class ParticleView:
     def project(self, network: ParticleNetwork) -> tuple[list[Array], list[Array | None]]:
         """Positions and dipoles [N, min(n, 3)] of every node set, as they are drawn."""
         positions, dipoles = [], []
-        for nodes, chosen, length in zip(network.particles, self.chosen, self._lengths, strict=True):
+        every_set = zip(network.particles, _dipoles(network), self.chosen, self._lengths, strict=True)
+        for nodes, v, chosen, length in every_set:
             positions.append(to_numpy(nodes.positions)[chosen] @ self._rotation)
-            shown = _dipoles(network, nodes)[chosen] / length
+            shown = v[chosen] / length
             dipoles.append(None if self._dipole_axes is None else shown @ self._dipole_axes)
         return positions, dipoles
 
     def _set_dipole_axes(self, network: ParticleNetwork) -> None:
-        every_set = [_dipoles(network, nodes) for nodes in network.particles]
+        every_set = _dipoles(network)
         self._lengths = [float(np.sqrt((v * v).sum(axis=1).mean())) or 1.0 for v in every_set]
         self._dipole_axes: Array | None = None
         if network.dipole_dim == self.dim:
@@ -141,8 +141,8 @@ def _principal_axes(vectors: Array, count: int) -> Array:
     return np.linalg.eigh(vectors.T @ vectors)[1][:, : -count - 1 : -1]
 
 
-def _dipoles(network: ParticleNetwork, nodes: ParameterGroup) -> Array:
-    return to_numpy(network.model.dipoles(nodes, as_output="charges" in dir(nodes))).astype(np.float64)
+def _dipoles(network: ParticleNetwork) -> list[Array]:
+    return [to_numpy(network.dipoles(index)).astype(np.float64) for index in range(len(network.particles))]
 
 
 def arrow_length(positions: list[Array]) -> float:

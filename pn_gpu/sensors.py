@@ -74,7 +74,9 @@ def with_inputs(network: ParticleNetwork, positions: Any, interpolation: str = "
     Parameters
     ----------
     network : ParticleNetwork
-        With places of its own (``positions=``) and the dipole model. It stays as it is.
+        With places of its own (``positions=``) and the dipole model. It stays as it is. A field of dipoles
+        (``dipole_places=``) is read at its places; the new sensors have free dipoles, since a dropped sensor's share
+        goes to some of its neighbours and not to others, which no smooth field can follow.
     positions : array, [N', n]
         Places of the new sensors, in the units of the old ones: ``network.particles[0].positions[kept]`` where some
         are dropped, `grid_positions` for another grid.
@@ -113,6 +115,7 @@ def with_inputs(network: ParticleNetwork, positions: Any, interpolation: str = "
     architecture = network.architecture()
     architecture["sizes"][0] = len(dipoles)
     architecture["positions"] = positions
+    architecture.pop("dipole_places", None)
     result = ParticleNetwork(**architecture, seed=0, backend=network.backend, dtype=network.dtype)
     for name in result.parameters:
         if name != "particles.0.dipoles":

@@ -12,14 +12,15 @@ from bench.compressed.fedpara import FedParaLinear
 from bench.compressed.hashed import HashedLinear
 from bench.compressed.low_rank import LowRankLinear
 from bench.compressed.monarch import MonarchLinear
-from bench.compressed.particles import ParticleFamily, PlacedParticleFamily
+from bench.compressed.particles import FieldParticleFamily, ParticleFamily, PlacedParticleFamily
 
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
         *(ParticleFamily(*dims, shared=True) for dims in ((1, 2), (1, 4), (1, 8), (2, 2), (2, 4), (3, 3))),
-        *(ParticleFamily(*dims, shared=False) for dims in ((1, 2), (1, 4), (2, 4), (3, 3))),
-        *(PlacedParticleFamily(dipole_dim) for dipole_dim in (2, 4, 8)),
+        *(ParticleFamily(*dims, shared=False) for dims in ((1, 2), (1, 4), (2, 4), (3, 3), (2, 32))),
+        *(PlacedParticleFamily(dipole_dim) for dipole_dim in (2, 4, 8, 32)),
+        FieldParticleFamily(),
         LayerFamily("low rank", LowRankLinear),
         LayerFamily("FedPara", FedParaLinear),
         LayerFamily("hashed", HashedLinear),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Generator, Tensor, nn
 
@@ -9,24 +11,25 @@ from bench.compressed.family import WIDTHS, Family, Shape, he_std, normal, two_l
 
 
 class DenseLinear(nn.Module):
-    """z = x (W * mask) + b."""
+    """z = x W + b, or x (W * mask) + b where weights are to be removed."""
 
-    mask: Tensor
+    mask: Any
 
-    def __init__(self, num_in: int, num_out: int, gain: float, generator: Generator) -> None:
+    def __init__(self, num_in: int, num_out: int, gain: float, generator: Generator, masked: bool = False) -> None:
         super().__init__()
         self.weight = normal(num_in, num_out, std=he_std(num_in, gain), generator=generator)
         self.bias = normal(num_out, std=0.0, generator=generator)
-        self.register_buffer("mask", torch.ones(num_in, num_out))
+        self.register_buffer("mask", torch.ones(num_in, num_out) if masked else None)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x @ (self.weight * self.mask) + self.bias
+        return x @ (self.weight if self.mask is None else self.weight * self.mask) + self.bias
 
 
 class DenseFamily(Family):
     """All weights: as many hidden nodes as the budget allows."""
 
     name = "dense"
+    masked = False
 
     def parameters(self, num_in: int, num_out: int, shape: Shape) -> int:
         return (num_in + 1) * shape.hidden + (shape.hidden + 1) * num_out
@@ -36,9 +39,11 @@ class DenseFamily(Family):
         return well_used(self, [Shape(hidden, 1)] if hidden > 0 else [], num_in, num_out, budget)
 
     def make(self, num_in: int, num_out: int, shape: Shape, gain: float, generator: Generator) -> nn.Module:
-        return two_layers(
-            DenseLinear(num_in, shape.hidden, gain, generator), DenseLinear(shape.hidden, num_out, gain, generator)
-        )
+        layers = [
+            DenseLinear(*sizes, gain, generator, self.masked)
+            for sizes in ((num_in, shape.hidden), (shape.hidden, num_out))
+        ]
+        return two_layers(*layers)
 
 
 class PrunedFamily(DenseFamily):
@@ -49,6 +54,7 @@ class PrunedFamily(DenseFamily):
     """
 
     name = "pruned"
+    masked = True
     start, end = 0.1, 0.6
 
     def parameters(self, num_in: int, num_out: int, shape: Shape) -> int:

@@ -34,7 +34,7 @@ class DistanceFamily(Family):
     name = "1 / distance"
 
     def parameters(self, num_in: int, num_out: int, shape: Shape) -> int:
-        hidden, dim = shape
+        hidden, dim, _ = shape
         return dim * (num_in + hidden + num_out) + (num_in + hidden) + (hidden + num_out)
 
     def shapes(self, num_in: int, num_out: int, budget: int) -> list[Shape]:

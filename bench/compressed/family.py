@@ -24,10 +24,13 @@ class Shape(NamedTuple):
         Hidden nodes.
     size : int
         How rich each layer is, in the family's own unit (rank, blocks, ...).
+    dipole_dim : int
+        Components of the dipoles, of particles whose search chooses them; else 0.
     """
 
     hidden: int
     size: int
+    dipole_dim: int = 0
 
 
 class Family(ABC):

@@ -48,6 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", choices=("dipole", "charge-phase"), default="dipole", help="what a node is (default: dipole)"
     )
     parser.add_argument("--fixed-inputs", action="store_true", help="positions of the inputs are given, not trained")
+    parser.add_argument(
+        "--dipole-places", type=int, metavar="G", help="places between which such inputs' dipoles are interpolated"
+    )
     parser.add_argument("--unshared", action="store_true", help="node sets of its own for every layer")
     parser.add_argument(
         "--batch", type=int, default=100, metavar="B", dest="batch_size", help="examples in a batch (default: 100)"
@@ -67,6 +70,7 @@ def run(options: argparse.Namespace) -> None:
         model=options.model.replace("-", "_"),
         shared=not options.unshared,
         fixed_positions=options.fixed_inputs,
+        num_dipole_places=options.dipole_places,
         **common,
     )
     dense = dense_footprint(sizes, **common)

@@ -81,7 +81,8 @@ class ParticleLayer(Layer):
     ----------
     input_set, output_set : int
         Which node sets of the network it connects.
-    model : NodeModel
+    input_model, output_model : NodeModel
+        What their particles carry.
     potential, method, rtol
         As `pn_gpu.particle_linear` takes them.
     planner : MethodPlanner
@@ -90,7 +91,8 @@ class ParticleLayer(Layer):
 
     input_set: int
     output_set: int
-    model: NodeModel
+    input_model: NodeModel
+    output_model: NodeModel
     potential: str
     method: str
     rtol: float
@@ -107,9 +109,9 @@ class ParticleLayer(Layer):
         )
         return (
             inputs.positions,
-            self.model.dipoles(inputs, as_output=False),
+            self.input_model.dipoles(inputs, as_output=False),
             outputs.positions,
-            self.model.dipoles(outputs, as_output=True),
+            self.output_model.dipoles(outputs, as_output=True),
         )
 
     def how(self, batch: int, parameters: ParameterVector) -> How:
@@ -129,12 +131,12 @@ class ParticleLayer(Layer):
 
         def pull_back(dz: Array, gradient: ParameterVector, need_dx: bool) -> Array | None:
             g = operator_pull_back(dz, need_dx)
-            for index, dr, dv, as_output in (
-                (self.input_set, g.dr_in, g.dv_in, False),
-                (self.output_set, g.dr_out, g.dv_out, True),
+            for index, model, dr, dv, as_output in (
+                (self.input_set, self.input_model, g.dr_in, g.dv_in, False),
+                (self.output_set, self.output_model, g.dr_out, g.dv_out, True),
             ):
                 name = f"particles.{index}"
-                self.model.add_gradient(gradient.group(name), parameters.group(name), dr, dv, as_output)
+                model.add_gradient(gradient.group(name), parameters.group(name), dr, dv, as_output)
             gradient.add(f"{self.prefix}.bias", g.dbias)
             return g.dx
 

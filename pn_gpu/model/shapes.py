@@ -17,8 +17,12 @@ def particle_shapes(
     shared: bool = True,
     dipole_dim: int | None = None,
     fixed_positions: bool = False,
+    num_dipole_places: int | None = None,
 ) -> Shapes:
-    """Names and shapes of a `ParticleNetwork`'s parameters; fixed positions of its inputs are none."""
+    """Names and shapes of a `ParticleNetwork`'s parameters; fixed positions of its inputs are none.
+
+    ``num_dipole_places`` is how many places the dipoles of the inputs are interpolated between, if they are.
+    """
     if shared:
         node_sets = [(num, index > 0) for index, num in enumerate(sizes)]
     else:
@@ -29,6 +33,10 @@ def particle_shapes(
         for index, (num, is_output) in enumerate(node_sets)
         for name, shape in node_model.shapes(num, dim, node_model.check_dipole_dim(dipole_dim, dim), is_output).items()
     }
+    if num_dipole_places is not None:
+        del shapes["particles.0.dipoles"]
+        d = node_model.check_dipole_dim(dipole_dim, dim)
+        shapes = {"particles.0.dipole_values": (num_dipole_places, d)} | shapes
     if fixed_positions:
         del shapes["particles.0.positions"]
     return shapes | {f"layers.{index}.bias": (num,) for index, num in enumerate(sizes[1:])}

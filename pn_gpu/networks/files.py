@@ -32,6 +32,7 @@ NETWORK_SHAPES: dict[str, Callable[[Mapping[str, Any]], Shapes]] = {
         check_flag("shared", architecture["shared"]),
         architecture["dipole_dim"],
         fixed_positions="positions" in architecture,
+        num_dipole_places=len(architecture["dipole_places"]) if "dipole_places" in architecture else None,
     ),
     "dense": lambda architecture: dense_shapes(check_sizes(architecture["sizes"])),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -13,10 +13,11 @@ from pn_gpu.checks import check_choice, check_flag, check_integer
 from pn_gpu.kernels import potentials
 from pn_gpu.model import initialisation as initialisations
 from pn_gpu.model.calibration import calibrate
+from pn_gpu.model.dipole_field import DipoleFieldModel, check_dipole_places, field_matrix, initial_length
 from pn_gpu.model.examples import as_inputs
 from pn_gpu.model.fixed_positions import check_places
 from pn_gpu.model.layers import Layer, ParticleLayer
-from pn_gpu.model.node_models import get_node_model
+from pn_gpu.model.node_models import NodeModel, get_node_model
 from pn_gpu.model.parameters import ParameterGroup
 from pn_gpu.networks.dense_network import DenseNetwork
 from pn_gpu.networks.network import Network
@@ -26,8 +27,9 @@ from pn_gpu.planning.plan import check_method
 
 Array = Any
 
-# The one group of numbers that may be fixed.
-INPUT_POSITIONS = "particles.0.positions"
+# Numbers that may be fixed, and those of a field, which are trained.
+INPUT_POSITIONS, DIPOLE_PLACES = "particles.0.positions", "particles.0.dipole_places"
+DIPOLE_VALUES = "particles.0.dipole_values"
 
 
 class ParticleNetwork(Network):
@@ -49,6 +51,12 @@ class ParticleNetwork(Network):
         them to a standard deviation of about 1, as `pn_gpu.grid_positions` does; and take ``shared=False``, which is
         far more accurate here. `pn_gpu.with_inputs` exchanges the inputs of a trained network. By default positions are
         drawn and trained.
+    dipole_places : array [G, n], optional
+        Places, in the units of ``positions`` and beside them, between which the dipoles of the inputs are interpolated:
+        v_i = sum_g I_ig u_g with a fixed matrix I (`pn_gpu.interpolation_matrix`, which takes O(G^3 + G^2 N) time once;
+        it is kept, N G numbers) and trained u_g, ``particles[0].dipole_values`` [G, d]. Neighbouring pixels have
+        dipoles that are alike, so that `pn_gpu.grid_positions` of a far coarser grid does: the input costs G d numbers
+        instead of N d. For the dipole model. By default every input has a dipole of its own.
     dipole_dim : int, optional
         Dimensions d of the dipoles; by default those of the positions. A particle has n + d parameters. Few dimensions
         of the positions make wide layers fast, many of the dipoles make them accurate: measured on MNIST, (n, d) =
@@ -104,6 +112,7 @@ class ParticleNetwork(Network):
         dim: int | None = None,
         *,
         positions: Array | None = None,
+        dipole_places: Array | None = None,
         dipole_dim: int | None = None,
         initialisation: str = "scaled",
         activation: str | Sequence[str] = "relu",
@@ -130,7 +139,10 @@ class ParticleNetwork(Network):
             dtype=dtype,
         )
         given, self.dim = check_places(positions, self.sizes[0], dim)
+        places = check_dipole_places(dipole_places, given)
         self.model = get_node_model(model)
+        if places is not None and self.model.name != "dipole":
+            raise ValueError(f"dipole_places: got some with the model {model!r}, want none, or 'dipole'")
         self.dipole_dim = self.model.check_dipole_dim(dipole_dim, self.dim)
         self.initialisation = check_choice("initialisation", initialisation, initialisations.INITIALISATIONS)
         self.shared = check_flag("shared", shared)
@@ -138,21 +150,25 @@ class ParticleNetwork(Network):
         self.potential = potentials.get(potentials.get(potential).name).name
         check_method(method, rtol)
         self.method, self.rtol = method, float(rtol)
+        fixed = {} if given is None else {INPUT_POSITIONS: given}
+        if places is not None:
+            fixed[DIPOLE_PLACES] = places
+        self._num_dipole_places = None if places is None else len(places)
         self.connections = self._make_connections()
         rng = np.random.default_rng(self._seeds)
         values: dict[str, np.ndarray[Any, Any]] = {}
-        for index, (num, is_output) in enumerate(self._node_sets()):
-            for name, value in self.model.initialise(rng, num, self.dim, self.dipole_dim, is_output).items():
+        for index, (model_of_set, num, is_output) in enumerate(self._node_sets()):
+            for name, value in model_of_set.initialise(rng, num, self.dim, self.dipole_dim, is_output).items():
                 values[f"particles.{index}.{name}"] = value
         for layer in self.connections:
             values |= layer.initialise(rng)
         if self.initialisation == "scaled":
             for index, size in enumerate(self._dipole_sizes()):
                 values[self._size_parameter(index)] *= size
-        fixed = {}
         if given is not None:
-            del values[INPUT_POSITIONS]
-            fixed[INPUT_POSITIONS] = given
+            values.pop(INPUT_POSITIONS, None)
+        if given is not None and places is not None:
+            values[DIPOLE_VALUES] *= initial_length(field_matrix(places, given))
         self._set_parameters(values, fixed)
         self._drawn = self._digest()
 
@@ -223,7 +239,8 @@ class ParticleNetwork(Network):
     def parameter_sizes(self) -> dict[str, float]:
         if self.initialisation == "paper":
             return {}
-        names = [name for name in self.parameters if name.endswith(f".{self.model.size_parameter}")]
+        sized = [f"particles.{index}.{model.size_parameter}" for index, (model, *_) in enumerate(self._node_sets())]
+        names = [name for name in sized if name in self.parameters]
         return {name: initialisations.mean_length(self.parameters[name]) for name in names}
 
     def _make_connections(self) -> tuple[Layer, ...]:
@@ -238,35 +255,47 @@ class ParticleNetwork(Network):
             self._activations[index],
             input_set=input_set,
             output_set=output_set,
-            model=self.model,
+            input_model=self.model if index or not self.has_dipole_field else DipoleFieldModel(self.backend),
+            output_model=self.model,
             potential=self.potential,
             method=self.method,
             rtol=self.rtol,
             planner=MethodPlanner(self.method, self.rtol, self.potential),
         )
 
-    def _node_sets(self) -> list[tuple[int, bool]]:
-        """(number of particles, whether some layer has the set as outputs) for every node set."""
+    def _node_sets(self) -> list[tuple[NodeModel, int, bool]]:
+        """(what it carries, for how many particles or places of a field, whether outputs of a layer) of node sets."""
+        layers = cast(tuple[ParticleLayer, ...], self.connections)
+        first = (layers[0].input_model, self._num_dipole_places or layers[0].num_in, False)
+        rest = [(layer.output_model, layer.num_out, True) for layer in layers]
         if self.shared:
-            return [(num, index > 0) for index, num in enumerate(self.sizes)]
-        return [
-            (num, is_output)
-            for layer in self.connections
-            for num, is_output in ((layer.num_in, False), (layer.num_out, True))
-        ]
+            return [first, *rest]
+        inputs = [first, *((layer.input_model, layer.num_in, False) for layer in layers[1:])]
+        return [node_set for pair in zip(inputs, rest, strict=True) for node_set in pair]
 
     @property
     def particles(self) -> list[ParameterGroup]:
         """The node sets: ``particles[k].positions`` [N, n] and ``particles[k].dipoles`` [N, d].
 
         Of the charge-phase model: ``positions`` [N, n], ``phases`` [N] and, of sets that are outputs, ``charges`` [N].
+        Of inputs with `dipole_places`: these [G, n] and ``dipole_values`` [G, d] in the stead of ``dipoles``.
         """
         return self.parameters.particles
+
+    def dipoles(self, index: int) -> Array:
+        """The dipoles [N, d] of a node set as layers have them: of a field, interpolated; of phases and charges."""
+        model = self._node_sets()[check_integer("index", index, low=0, high=len(self.particles) - 1)][0]
+        return model.dipoles(self.particles[index], as_output="charges" in self.particles[index])
 
     @property
     def has_fixed_inputs(self) -> bool:
         """Whether the input positions were given, and stay: `positions`."""
         return INPUT_POSITIONS in self.parameters.fixed
+
+    @property
+    def has_dipole_field(self) -> bool:
+        """Whether the dipoles of the inputs are interpolated between few places: `dipole_places`."""
+        return self._num_dipole_places is not None
 
     def weight(self, index: int) -> Any:
         """The implicit weight matrix [N, M] of one layer, stored whole: for plots and export."""
@@ -302,5 +331,5 @@ class ParticleNetwork(Network):
                 "method": self.method,
                 "rtol": self.rtol,
             }
-            | ({"positions": to_numpy(self.particles[0].positions)} if self.has_fixed_inputs else {})
+            | {name.rpartition(".")[2]: to_numpy(value) for name, value in self.parameters.fixed.items()}
         )

@@ -14,7 +14,7 @@ def summarise(network: Model) -> str:
     rows = [("", "nodes", "activation", "parameters", "", "dense")]
     for index in range(network.parameters.layout.count_groups("particles")):
         own = {name: shape for name, shape in shapes.items() if name.startswith(f"particles.{index}.")}
-        num_nodes = str(next(iter(own.values()))[0])
+        num_nodes = str(network.parameters[f"particles.{index}.positions"].shape[0])
         count, text = _parameters(own)
         rows.append((f"particles[{index}]", num_nodes, "", count, text + _fixed(network, index), ""))
     for layer in network.connections:
@@ -41,9 +41,8 @@ def _fixed(network: Model, index: int) -> str:
     """What a node set has beside its parameters."""
     start = f"particles.{index}."
     fixed = {name: value for name, value in network.parameters.fixed.items() if name.startswith(start)}
-    return "".join(
-        f"; fixed, not counted: {name.removeprefix(start)} {list(value.shape)}" for name, value in fixed.items()
-    )
+    shapes = ", ".join(f"{name.removeprefix(start)} {list(value.shape)}" for name, value in fixed.items())
+    return f"; fixed, not counted: {shapes}" if fixed else ""
 
 
 def _parameters(shapes: dict[str, tuple[int, ...]]) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pn_gpu.kernels.torch import flops  # noqa: F401  (registers its formulas)
 from pn_gpu.nn.batched import BatchedParticleLinear
+from pn_gpu.nn.dipole_field import DipoleField
 from pn_gpu.nn.initialisation import calibrate, parameter_groups
 from pn_gpu.nn.linear import ParticleLinear
 from pn_gpu.nn.mlp import ParticleMLP
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BatchedParticleLinear",
     "ColwiseParticleParallel",
+    "DipoleField",
     "GradientTraffic",
     "ParticleLinear",
     "ParticleMLP",

@@ -114,10 +114,10 @@ def parameter_groups(model: nn.Module, lr: float, num_layers: int | None = None)
         num_layers = sum(isinstance(module, ParticleLinear) for module in model.modules())
     check_integer("num_layers", num_layers, low=1)
     node_sets = [module for module in model.modules() if isinstance(module, Particles)]
-    lengths = {str(index): mean_length(nodes.dipoles.detach()) for index, nodes in enumerate(node_sets)}
+    lengths = {str(index): mean_length(nodes.dipole_parameter.detach()) for index, nodes in enumerate(node_sets)}
     scales = step_scales(lengths, num_layers)
     by_scale: dict[float, list[nn.Parameter]] = {1.0: []}
-    of_dipoles = {nodes.dipoles: scales[str(index)] for index, nodes in enumerate(node_sets)}
+    of_dipoles = {nodes.dipole_parameter: scales[str(index)] for index, nodes in enumerate(node_sets)}
     for parameter in model.parameters():
         by_scale.setdefault(of_dipoles.get(parameter, 1.0), []).append(parameter)
     return [{"params": params, "lr": scale * lr} for scale, params in by_scale.items() if params]

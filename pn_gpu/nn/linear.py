@@ -276,7 +276,7 @@ class ParticleLinear(nn.Module):
     def scale_outputs(self, factor: float) -> None:
         """Multiply the dipoles of the output set, and so z without its bias, by ``factor``."""
         self.planner.reset()
-        self.out_particles.dipoles.mul_(factor)
+        self.out_particles.dipole_parameter.mul_(factor)
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:

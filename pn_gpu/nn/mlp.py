@@ -13,8 +13,10 @@ from pn_gpu.checks import check_choice, check_flag, check_integer
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.potentials import Potential
 from pn_gpu.kernels.torch import potential_name
+from pn_gpu.model.dipole_field import check_dipole_places
 from pn_gpu.model.fixed_positions import check_places
 from pn_gpu.model.initialisation import INITIALISATIONS, activation_moments, dipole_sizes
+from pn_gpu.nn.dipole_field import node_set
 from pn_gpu.nn.linear import ParticleLinear
 from pn_gpu.nn.particles import Particles
 
@@ -38,6 +40,9 @@ class ParticleMLP(nn.Module):
         `pn_gpu.ParticleNetwork`.
     bias, potential, method, rtol, dipole_dim, positions, input_precision, generator, device, dtype
         As in `ParticleLinear`.
+    dipole_places : array or Tensor, [G, dim], optional
+        Places, beside ``positions``, between which the dipoles of the inputs are interpolated: the input node set is a
+        `DipoleField`, of G dipoles instead of ``sizes[0]``.
     initialisation : {"scaled", "paper"}, default "scaled"
         As in `pn_gpu.ParticleNetwork`: with "scaled" z starts at about unit size in every layer, and the logits at half
         of it, for inputs of unit mean square. `pn_gpu.nn.calibrate` measures instead.
@@ -67,6 +72,7 @@ class ParticleMLP(nn.Module):
         dipole_dim: int | None = None,
         initialisation: str = "scaled",
         positions: Any = None,
+        dipole_places: Any = None,
         input_precision: str | None = None,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
@@ -82,28 +88,21 @@ class ParticleMLP(nn.Module):
 
         self.activations = nn.ModuleList(activation() for _ in self.sizes[2:])
         positions, dim = check_places(positions, self.sizes[0], dim)
+        dipole_places = check_dipole_places(dipole_places, positions)
         lengths = [1.0 for _ in self.sizes[1:]]
         if check_choice("initialisation", initialisation, INITIALISATIONS) == "scaled":
             lengths = self._scaled_lengths(activation, dim, dipole_dim, potential_name(potential))
 
-        def node_set(size: int, length: float = 1.0, positions: Any = None) -> Particles:
-            return Particles(
-                size,
-                dim,
-                dipole_dim,
-                dipole_length=length,
-                positions=positions,
-                generator=generator,
-                device=device,
-                dtype=dtype,
-            )
+        def particles(size: int, length: float = 1.0, **places: Any) -> Particles:
+            make = {"dipole_length": length, "generator": generator, "device": device, "dtype": dtype}
+            return node_set(size, dim, dipole_dim, **places, **make)
 
         self.layers = nn.ModuleList()
-        inputs = node_set(self.sizes[0], positions=positions)
+        inputs = particles(self.sizes[0], positions=positions, dipole_places=dipole_places)
         for size, length in zip(self.sizes[1:], lengths, strict=True):
             layer = ParticleLinear(
                 inputs,
-                node_set(size, length),
+                particles(size, length),
                 bias=bias,
                 potential=potential,
                 method=method,
@@ -112,7 +111,7 @@ class ParticleMLP(nn.Module):
                 generator=generator,
             )
             self.layers.append(layer)
-            inputs = layer.out_particles if self.share_particles else node_set(size)
+            inputs = layer.out_particles if self.share_particles else particles(size)
 
     def _scaled_lengths(
         self, activation: Callable[[], nn.Module], dim: int, dipole_dim: int | None, potential: str

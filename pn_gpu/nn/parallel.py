@@ -17,6 +17,7 @@ from torch.distributed.tensor import DTensor, Partial, Placement, Replicate, Sha
 from torch.distributed.tensor.parallel import ParallelStyle
 
 from pn_gpu.kernels.room import Particles
+from pn_gpu.nn.dipole_field import DipoleField
 from pn_gpu.nn.linear import ParticleLinear
 
 
@@ -59,6 +60,8 @@ class _ParticleParallel(ParallelStyle):
     def _apply(self, module: nn.Module, device_mesh: DeviceMesh) -> nn.Module:
         if not isinstance(module, ParticleLinear):
             raise TypeError(f"module: got {type(module).__name__}, want a ParticleLinear")
+        if any(isinstance(nodes, DipoleField) for nodes in (module.in_particles, module.out_particles)):
+            raise TypeError("module: got one with a DipoleField, want Particles: numbers of a field are no node's own")
         if device_mesh.ndim != 1:
             raise ValueError(f"device_mesh: got {device_mesh.ndim} dimensions, want one of them: mesh[name]")
         self._distribute(module.in_particles, device_mesh, self.input_particles)

@@ -84,8 +84,21 @@ class Particles(nn.Module):
             self.positions = nn.Parameter(torch.empty(self.num, self.dim, device=device, dtype=dtype))
         else:
             self.register_buffer("positions", torch.as_tensor(given, device=device, dtype=dtype))
-        self.dipoles = nn.Parameter(torch.empty(self.num, self.dipole_dim, device=device, dtype=dtype))
+        self._make_dipoles(device, dtype)
         self.reset_parameters(generator)
+
+    def _make_dipoles(self, device: torch.device | str | None, dtype: torch.dtype) -> None:
+        self.dipoles = nn.Parameter(torch.empty(self.num, self.dipole_dim, device=device, dtype=dtype))
+
+    @property
+    def dipole_parameter(self) -> nn.Parameter:
+        """What the dipoles are made of, and in proportion to: themselves, of ordinary node sets."""
+        return self.dipoles
+
+    @property
+    def _start_length(self) -> float:
+        """Length of the vectors in `dipole_parameter` at the start."""
+        return self.dipole_length
 
     @property
     def is_fixed(self) -> bool:
@@ -102,8 +115,8 @@ class Particles(nn.Module):
         for parameter in self.parameters(recurse=False):
             version = parameter._version
             fill(parameter, lambda t: nn.init.normal_(t, std=INITIAL_SPREAD, generator=generator), generator)
-            if parameter is self.dipoles and parameter._version != version:
-                parameter.copy_(self.dipole_length * nn.functional.normalize(parameter, dim=1))
+            if parameter is self.dipole_parameter and parameter._version != version:
+                parameter.copy_(self._start_length * nn.functional.normalize(parameter, dim=1))
 
     def forward(self) -> tuple[Tensor, Tensor]:
         """Positions and dipoles: layers call their node sets, so that hooks on a set see it used.

@@ -67,5 +67,5 @@ def _other_inputs(layer: ParticleLinear, positions: Any, interpolation: str) -> 
         dtype=old.dipoles.dtype,
     )
     new.dipoles.copy_(torch.as_tensor(dipoles))
-    new.dipoles.requires_grad_(old.dipoles.requires_grad)
+    new.dipoles.requires_grad_(old.dipole_parameter.requires_grad)
     return new.train(old.training)

@@ -12,7 +12,8 @@ def scaled_lengths(
     in_features: int | Particles, out_features: int | Particles, dim: int, dipole_dim: int | None, potential: str
 ) -> tuple[float, float]:
     """Lengths of the dipoles of new input and output sets at which z has about unit size."""
-    shared = isinstance(in_features, Particles)
+    # Nodes at given places are inputs of the model: no layer below made their activations.
+    shared = isinstance(in_features, Particles) and not in_features.is_fixed
     gain = layer_gain(
         in_features.num if isinstance(in_features, Particles) else check_integer("in_features", in_features, low=1),
         dim if dipole_dim is None else check_integer("dipole_dim", dipole_dim, low=1),

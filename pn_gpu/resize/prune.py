@@ -20,6 +20,7 @@ from pn_gpu.resize.level import (
     moments,
     outgoing_rows,
     scales_activations,
+    sets_of_level,
     with_particles,
 )
 from pn_gpu.resize.merge import merge
@@ -53,8 +54,8 @@ def prune(
         for by those that are left. These contribute more or less, by least squares, which a longer dipole and a larger
         bias do without a new number. Behind shared particles or charges that takes relu, leaky_relu or linear; of other
         activations those are removed whose contributions together are missed least.
-        merge: one after the other, the two particles that lie nearest become one; for shared dipoles behind relu,
-        leaky_relu or linear. It does best where dipoles have few components.
+        merge: one after the other, the two particles that lie nearest become one; for dipoles behind relu, leaky_relu
+        or linear. It does best where dipoles have few components.
         influence: those of the least ``a_j |w_j|`` are removed, the standard deviation of the activation (1 without
         examples) times the norm of the outgoing weights. Much worse, but the others take a few matrices of H x H
         numbers and a time of the order of H^3.
@@ -74,12 +75,12 @@ def prune(
     count = _count("keep", keep, hidden)
     check_choice("rule", rule, RULES)
     homogeneous = activation_name(network, level) in HOMOGENEOUS
-    can_merge = homogeneous and network.shared and network.model.name == "dipole"
+    can_merge = homogeneous and network.model.name == "dipole"
     if rule == "auto":
         rule = "reconstruction" if x is not None else "merge" if can_merge else "influence"
     if rule == "merge":
         if not can_merge:
-            raise ValueError(f"rule: got 'merge', which takes shared dipoles behind {', '.join(HOMOGENEOUS)}")
+            raise ValueError(f"rule: got 'merge', which takes dipoles behind {', '.join(HOMOGENEOUS)}")
         return _with_merged(network, count, level)
     if rule == "influence":
         mean, deviation = moments(network, x, level)
@@ -114,10 +115,16 @@ def keep_particles(
 
 
 def _with_merged(network: ParticleNetwork, count: int, level: int) -> ParticleNetwork:
-    names = f"particles.{level}.positions", f"particles.{level}.dipoles", f"layers.{level - 1}.bias"
+    sets, of_bias = sets_of_level(network, level), f"layers.{level - 1}.bias"
+    names = [[f"particles.{index}.{kind}" for index in sets] for kind in ("positions", "dipoles")]
     result = with_particles(network, level, np.arange(count))
-    positions, dipoles, bias = (to_numpy(network.parameters[name]).astype(np.float64) for name in names)
-    for name, value in zip(names, merge(positions, dipoles, bias, count), strict=True):
+
+    def on_host(name: str) -> HostArray:
+        return to_numpy(network.parameters[name]).astype(np.float64)
+
+    positions, dipoles = ([on_host(name) for name in of_kind] for of_kind in names)
+    places, vectors, bias = merge(positions, dipoles, on_host(of_bias), count)
+    for name, value in zip([*names[0], *names[1], of_bias], [*places, *vectors, bias], strict=True):
         result.parameters[name] = network.backend.asarray(value.astype(network.dtype))
     return result
 

@@ -40,7 +40,7 @@ class L2(Penalty):
     Parameters
     ----------
     dipoles : float, default 0
-        Strength >= 0 for dipole vectors (charges, in the charge-phase model).
+        Strength >= 0 for dipole vectors (those at `dipole_places`, of a field; charges, in the charge-phase model).
     biases : float, default 0
         Strength >= 0 for biases.
     weights : float, default 0
@@ -57,6 +57,7 @@ class L2(Penalty):
     def __init__(self, dipoles: float = 0.0, biases: float = 0.0, weights: float = 0.0) -> None:
         self.strengths = {
             "dipoles": check_number("dipoles", dipoles, low=0),
+            "dipole_values": float(dipoles),
             "charges": float(dipoles),
             "bias": check_number("biases", biases, low=0),
             "weight": check_number("weights", weights, low=0),

@@ -12,11 +12,16 @@ from bench.equal_parameters_training import Setting, search, train
 from support.benches import easy_split, parsed
 
 FEATURES, CLASSES, BUDGET = 30, 4, 700
+# Dipoles of 32 components fit larger budgets alone.
+BUDGETS = {
+    name: {FEATURES: 4000, 784: 50_000} if "d=32" in name else {FEATURES: BUDGET, 784: 10_000} for name in FAMILIES
+}
 
 
 @pytest.fixture(autouse=True)
 def features_on_a_grid(monkeypatch):
     monkeypatch.setitem(particles.GRIDS, FEATURES, (5, 6))
+    monkeypatch.setitem(particles.FIELD_GRIDS, FEATURES, (3,))
 
 
 def some_split(num=400):
@@ -26,7 +31,7 @@ def some_split(num=400):
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("sizes", [(FEATURES, CLASSES), (784, 10)])
 def test_counts_are_those_of_the_module(name, sizes):
-    family, budget = FAMILIES[name], BUDGET if sizes[0] == FEATURES else 10_000
+    family, budget = FAMILIES[name], BUDGETS[name][sizes[0]]
     shapes = family.shapes(*sizes, budget)
     assert shapes
     for shape in shapes:
@@ -45,8 +50,9 @@ def test_counts_are_those_of_the_module(name, sizes):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_learns(name):
     split = some_split()
-    shape = FAMILIES[name].shapes(FEATURES, CLASSES, BUDGET)[0]
-    outcome = train(FAMILIES[name], Setting(shape, 0.05, 1.0), BUDGET, split, epochs=40, seed=0)
+    budget = BUDGETS[name][FEATURES]
+    shape = FAMILIES[name].shapes(FEATURES, CLASSES, budget)[0]
+    outcome = train(FAMILIES[name], Setting(shape, 0.05, 1.0), budget, split, epochs=40, seed=0)
     assert outcome.accuracy > 0.8
     assert outcome.step_ms > 0
 
@@ -91,6 +97,35 @@ def test_a_run_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
     table = (tmp_path / "equal_parameters.md").read_text()
     assert "700 parameters: particles: particles n=3 d=3" in table
     assert (tmp_path / "equal_parameters.png").stat().st_size > 0
+
+
+def test_steps_are_measured_once_and_older_files_are_read(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(equal_parameters.FEATURES_AND_CLASSES, "segments", (1000, 7))
+    path = tmp_path / "equal_parameters.csv"
+    older = [column for column in equal_parameters.COLUMNS if column not in equal_parameters.ADDED]
+    line = dict.fromkeys(older, "x") | {"data": "segments", "budget": 700, "family": "dense", "hidden": 1000, "size": 1}
+    line |= {"seed": 0, "parameters": 680, "trials": 2, "test_accuracy": 0.9, "step_ms": 99}
+    unfit = dict.fromkeys(older, "") | {"data": "segments", "budget": 100, "family": "pruned", "trials": 2}
+    path.write_text("\n".join(",".join(str(row[column]) for column in older) for row in (_header(older), line, unfit)))
+    equal_parameters.run(options(tmp_path, "--steps"))
+    assert "segments dense 1000 hidden nodes: " in capsys.readouterr().out
+    first, second = csv.DictReader(path.read_text().splitlines())
+    assert float(first["step_alone_ms"]) > 0
+    assert 4 * 4 < float(first["step_mb"]) < 12 * 4  # W of 4 MB, its gradient, Adam's two averages and temporaries
+    assert first["step_ms"] == "99"
+    assert second["step_mb"] == ""
+    table = (tmp_path / "equal_parameters.md").read_text()
+    assert f"| {float(first['step_alone_ms']):.2f} | {float(first['step_mb']):.1f} |" in table
+    before = path.read_text()
+    equal_parameters.run(options(tmp_path, "--steps"))
+    assert path.read_text() == before
+    path.write_text(before.replace("step_mb", "memory"))
+    with pytest.raises(ValueError, match="got the columns"):
+        equal_parameters.run(options(tmp_path, "--steps"))
+
+
+def _header(columns):
+    return {column: column for column in columns}
 
 
 @pytest.mark.parametrize(

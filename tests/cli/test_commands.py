@@ -139,6 +139,8 @@ def test_a_table_of_the_user(capsys):
         (["--dim", "1", "--dipole-dim", "6", "--initialisation", "paper"], (1, 6), "paper"),
         (["--dipole-dim", "5"], (3, 5), "scaled"),
         (["--model", "charge-phase"], (3, 2), "scaled"),
+        (["--grid"], (2, 8), "scaled"),
+        (["--grid", "64", "--dipole-dim", "3"], (1, 3), "scaled"),
     ],
 )
 def test_dimensions_and_start(arguments, dims, start, capsys):
@@ -147,6 +149,25 @@ def test_dimensions_and_start(arguments, dims, start, capsys):
     assert (network.dim, network.dipole_dim, network.initialisation) == (*dims, start)
     out = capsys.readouterr().out
     assert f"positions in {dims[0]}, dipoles in {dims[1]} dimensions, {start} initialisation" in out
+
+
+def test_inputs_at_known_places(capsys):
+    assert main(["train", *QUICK, "--grid", "--dipole-grid", "4x4", "--output", "net.safetensors"]) == 0
+    network = pn.load("net.safetensors", backend="numpy")
+    np.testing.assert_allclose(network.particles[0].positions, pn.grid_positions((8, 8)), rtol=1e-6)
+    np.testing.assert_allclose(network.particles[0].dipole_places, pn.grid_positions((4, 4)), rtol=1e-6)
+    assert network.particles[0].dipole_values.shape == (16, 8)
+    assert f"{network.num_parameters} parameters" in capsys.readouterr().out
+    np.savetxt("table.csv", np.eye(20, 4), delimiter=",", header="a,b,c,d", comments="")
+    for arguments, message in (
+        (["--grid", "8x7"], "--grid: got 8x7, 56 places, for 64 inputs"),
+        (["--grid", "--dim", "3"], "--dim: got 3 with a grid of 2 axes, want 2 or none"),
+        (["--grid", "--model", "dense"], "--grid: got it with --model dense"),
+        (["--dipole-grid", "4x4"], "--dipole-grid: got some without positions"),
+        (["--grid", "--dipole-grid", "3x3x3"], "--dipole-grid: got shape [27, 3], want [N, 2]"),
+        (["--data", "table.csv", "--grid"], "--grid: table holds no images"),
+    ):
+        assert message in fails(capsys, "train", *QUICK, *arguments)
 
 
 def test_dimensions_for_few_outputs_and_for_many_examples(capsys):
@@ -174,6 +195,11 @@ def test_memory(capsys):
     rows = {line[:22].strip(): line[22:].split() for line in capsys.readouterr().out.splitlines()[2:]}
     assert rows["parameters"][0] == "6,006"  # 3 * 784 fewer
     assert rows["fixed positions"][:2] == ["9.41", "kB"]
+    field = ["memory", "--sizes", "784,512,10", "--dim", "2", "--dipole-dim", "8", "--dipole-places", "49"]
+    assert main([*field, "--fixed-inputs"]) == 0
+    rows = {line[:22].strip(): line[22:].split() for line in capsys.readouterr().out.splitlines()[2:]}
+    assert rows["parameters"][0] == "6,134"  # 49 * 8 + 11 * 522
+    assert "num_dipole_places: got 49 without fixed_positions" in fails(capsys, *field)
     assert "--sizes: got '784'" in fails(capsys, "memory", "--sizes", "784")
     assert "--sizes: got 'a,b'" in fails(capsys, "memory", "--sizes", "a,b")
     assert "--batch: got 0" in fails(capsys, "memory", "--sizes", "4,3", "--batch", "0")

@@ -5,7 +5,13 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from pn_gpu.resize.merge import merge
+from pn_gpu.resize import merge as merging
+
+
+def merge(positions, dipoles, bias, keep):
+    """Of one shared node set."""
+    (positions,), (dipoles,), bias = merging.merge([positions], [dipoles], bias, keep)
+    return positions, dipoles, bias
 
 
 @pytest.fixture
@@ -56,3 +62,50 @@ def test_particles_without_dipoles_vanish(particles):
     for new, old in zip(merge(r, v, bias, 5), (r[others], v[others], bias[others]), strict=True):
         np.testing.assert_allclose(new, old, rtol=1e-12)
     assert all(np.isfinite(part).all() for part in merge(r, np.zeros_like(v), bias, 2))
+
+
+@pytest.fixture
+def unshared():
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal((7, size)) for size in (2, 2, 3, 3)]
+    return arrays[:2], arrays[2:], rng.standard_normal(7)
+
+
+def test_nothing_of_two_sets_merged_is_nothing_changed(unshared):
+    positions, dipoles, bias = merging.merge(*unshared, 7)
+    for new, old in zip([*positions, *dipoles, bias], [*unshared[0], *unshared[1], unshared[2]], strict=True):
+        np.testing.assert_allclose(new, old, rtol=1e-12)
+
+
+def test_the_first_pair_of_two_sets(unshared):
+    (r, q), (v, u), bias = unshared
+    out, into = (np.linalg.norm(a, axis=1) for a in (v, u))
+    mass, points = out * into, np.concatenate([r, q, v / out[:, None], u / into[:, None]], axis=1)
+
+    def cost(pair):
+        a, b = pair
+        return mass[a] * mass[b] / (mass[a] + mass[b]) * ((points[a] - points[b]) ** 2).sum()
+
+    a, b = min(combinations(range(7), 2), key=cost)
+    (new_r, new_q), (new_v, new_u), biases = merging.merge(*unshared, 6)
+    total = mass[a] + mass[b]
+    for new, old in ((new_r, r), (new_q, q)):
+        np.testing.assert_allclose(new[a], (mass[a] * old[a] + mass[b] * old[b]) / total, rtol=1e-12)
+    lengths = np.linalg.norm(new_v[a]), np.linalg.norm(new_u[a])
+    np.testing.assert_allclose(lengths[0] * lengths[1], total, rtol=1e-12)
+    for new, old in ((new_v, v), (new_u, u)):
+        direction = sum(mass[k] * old[k] / np.linalg.norm(old[k]) for k in (a, b))
+        cosine = new[a] @ direction / np.linalg.norm(new[a]) / np.linalg.norm(direction)
+        np.testing.assert_allclose(cosine, 1, rtol=1e-12)
+    mean = (mass[a] * bias[a] / out[a] + mass[b] * bias[b] / out[b]) / total
+    np.testing.assert_allclose(biases[a], lengths[0] * mean, rtol=1e-12)
+
+
+def test_what_contributes_nothing_vanishes(unshared):
+    positions, (v, u), bias = unshared
+    u = np.array(u)
+    u[[1, 4]] = 0
+    others = [0, 2, 3, 5, 6]
+    new = merging.merge(positions, (v, u), bias, 5)
+    for got, old in zip([*new[0], *new[1], new[2]], [*positions, v, u, bias], strict=True):
+        np.testing.assert_allclose(got, old[others], rtol=1e-12)

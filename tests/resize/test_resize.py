@@ -98,12 +98,15 @@ def _twice(old):
 
 
 @pytest.mark.parametrize("rule", ["merge", "auto"])
-def test_merging_undoes_a_split(rule, x):
-    old = network(activation="leaky_relu")
+@pytest.mark.parametrize("shared", [True, False])
+def test_merging_undoes_a_split(shared, rule, x):
+    old = network(activation="leaky_relu", shared=shared)
     new = prune(grow(old, 30, x, distance=0.01), 12, rule=rule)
     assert new.sizes == old.sizes
-    for name in old.parameters:
-        np.testing.assert_allclose(new.parameters[name], old.parameters[name], rtol=1e-9)
+    if shared:
+        for name in old.parameters:
+            np.testing.assert_allclose(new.parameters[name], old.parameters[name], rtol=1e-9)
+    np.testing.assert_allclose(new.predict_proba(x), old.predict_proba(x), rtol=1e-4)
 
 
 @pytest.mark.parametrize("options", [{"activation": "tanh"}, *MODELS[1:]])

@@ -14,6 +14,7 @@ from pn_gpu.kernels import triton as room  # noqa: E402
 from pn_gpu.kernels.room import Direct, Particles  # noqa: E402
 from support import oracle  # noqa: E402
 from support.dense import Call  # noqa: E402
+from support.sets import make_sets  # noqa: E402
 
 pytestmark = [
     pytest.mark.gpu,
@@ -65,9 +66,7 @@ def test_16_bit_of_factors_or_where_they_would_not_do_of_differences(batch: int,
 @pytest.mark.parametrize(("dtype", "input_precision"), [(torch.bfloat16, None), (torch.float32, "ieee")])
 @pytest.mark.parametrize("num_sets", [2, 7])
 def test_sets(shape: tuple[int, int, int], dtype: Any, input_precision: str | None, num_sets: int) -> None:
-    calls = [Call(oracle.random_case(*shape, dim=3, seed=s), dtype, "cuda") for s in range(num_sets)]
-    x, dz, bias = (torch.stack([getattr(call, name) for call in calls]) for name in ("x", "dz", "bias"))
-    particles = Particles(*(torch.stack(p) for p in zip(*(call.particles for call in calls), strict=True)))
+    calls, x, particles, bias, dz = make_sets(num_sets, shape, dtype, "cuda", dim=3)
     how = Direct(GAUSSIAN, input_precision)
     z, kept = room.forward(x, particles, bias, how, keep=True)
     gradient = room.backward(dz, x, particles, how, residuals=kept)

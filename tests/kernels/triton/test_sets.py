@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-import pn_gpu as pn  # noqa: E402
 from bench.triton_compile import captured_launches  # noqa: E402
 from pn_gpu.kernels import potentials  # noqa: E402
 from pn_gpu.kernels import triton as room  # noqa: E402
 from pn_gpu.kernels.room import Direct, OperatorGradient, Particles  # noqa: E402
-from pn_gpu.kernels.sets import SetsRoom  # noqa: E402
-from pn_gpu.kernels.torch import compute  # noqa: E402
 from pn_gpu.kernels.triton import device, gradient, launch  # noqa: E402
 from support import oracle  # noqa: E402
 from support.dense import Call  # noqa: E402
+from support.sets import Sets, make_sets, stack  # noqa: E402
 
 interpreted = pytest.mark.usefixtures("interpreted")
 # The interpreter's own, of its scalars.
@@ -28,27 +25,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array with ndim
 
 FLOAT32_ERROR = 5e-7  # with float32 rounding of weights and sums
 HALVES_ERROR = 3 * 2**-16  # the interpreter truncates to bfloat16, so each half holds 8 bits
-
-
-class Sets(NamedTuple):
-    """Calls of one shape, and their arrays side by side."""
-
-    calls: list[Call]
-    x: Any
-    particles: Particles
-    bias: Any
-    dz: Any
-
-
-def make(num_sets: int, shape: tuple[int, int, int], dtype: Any, **options: Any) -> Sets:
-    calls = [Call(oracle.random_case(*shape, seed=s, **options), dtype) for s in range(num_sets)]
-    return beside_each_other(calls)
-
-
-def beside_each_other(calls: list[Call]) -> Sets:
-    particles = Particles(*(torch.stack(p) for p in zip(*(call.particles for call in calls), strict=True)))
-    x, bias, dz = (torch.stack([getattr(call, name) for call in calls]) for name in ("x", "bias", "dz"))
-    return Sets(calls, x, particles, bias, dz)
 
 
 def check(sets: Sets, how: Direct, z: Any, gradient: OperatorGradient, limit: float) -> None:
@@ -86,7 +62,7 @@ def check(sets: Sets, how: Direct, z: Any, gradient: OperatorGradient, limit: fl
 def test_oracle(
     num_sets: int, shape: tuple[int, int, int], dtype: Any, precision: str | None, potential: str, limit: float
 ) -> None:
-    sets = make(num_sets, shape, dtype, dim=2, d=3, spread=0.4)
+    sets = make_sets(num_sets, shape, dtype, dim=2, d=3, spread=0.4)
     how = Direct(potentials.get(potential), precision)
     z, kept = room.forward(sets.x, sets.particles, sets.bias, how, keep=True)
     check(sets, how, z, room.backward(sets.dz, sets.x, sets.particles, how, residuals=kept), limit)
@@ -95,7 +71,7 @@ def test_oracle(
 @interpreted
 @pytest.mark.parametrize("potential", ["gaussian", "lorentzian"])
 def test_moment_tables_of_several_chunks(potential: str) -> None:
-    sets = make(2, (9, 13, 10), torch.float16, dim=8, d=8, spread=0.3)
+    sets = make_sets(2, (9, 13, 10), torch.float16, dim=8, d=8, spread=0.3)
     how = Direct(potentials.get(potential))
     z, _ = room.forward(sets.x, sets.particles, sets.bias, how)
     check(sets, how, z, room.backward(sets.dz, sets.x, sets.particles, how), FLOAT32_ERROR)
@@ -120,7 +96,7 @@ def test_sums_split_over_programs(
     parts: list[gradient.Parts] = []
     monkeypatch.setattr(launch, "_partial_sums", partial_sums)
     monkeypatch.setattr(gradient, "_parts", lambda *sizes: parts.append(make_parts(*sizes)) or parts[-1])
-    sets = make(2, shape, dtype, dim=2, spread=0.4)
+    sets = make_sets(2, shape, dtype, dim=2, spread=0.4)
     how = Direct(potentials.get("gaussian"), precision)
     z, _ = room.forward(sets.x, sets.particles, sets.bias, how)
     # Sums of other parts than alone.
@@ -139,7 +115,7 @@ def test_factors_are_chosen_by_every_set(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(launch, "make_factors", lambda tables: made.append(make_factors(tables)) or made[-1])
     cases = [oracle.random_case(9, 20, 130, dim=2, spread=0.4, seed=s) for s in range(3)]
     cases[1].r_in[10] += 40
-    sets = beside_each_other([Call(case, torch.bfloat16) for case in cases])
+    sets = stack([Call(case, torch.bfloat16) for case in cases])
     how = Direct(potentials.get("gaussian"))
     z, kept = room.forward(sets.x, sets.particles, sets.bias, how, keep=True)
     # The halves truncated by the interpreter, and positions of 20 from the centre in the set with the far particle.
@@ -152,7 +128,7 @@ def test_factors_are_chosen_by_every_set(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("columns", [32, 37])
 def test_what_sets_share_is_read_in_place(dtype: Any, columns: int) -> None:
     """Stride 0, and every other set of an array: the same bits as of arrays side by side, a gradient for every set."""
-    sets = make(3, (6, columns, 16), dtype, dim=2)
+    sets = make_sets(3, (6, columns, 16), dtype, dim=2)
 
     def shared(a: Any) -> Any:
         return a[:1].expand(a.shape)
@@ -180,7 +156,7 @@ def test_what_sets_share_is_read_in_place(dtype: Any, columns: int) -> None:
 @pytest.mark.parametrize("names", [("x",), ("r_in", "v_in"), ("x", "r_out"), ("bias",), ("x", *Particles._fields)])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_a_dimension_of_1_is_shared_and_its_gradients_summed(names: tuple[str, ...], dtype: Any) -> None:
-    sets = make(3, (6, 32, 16), dtype, dim=2)
+    sets = make_sets(3, (6, 32, 16), dtype, dim=2)
     given = {"x": sets.x, **sets.particles._asdict(), "bias": sets.bias}
     one = {name: a[:1] if name in names else a for name, a in given.items()}
     every = {name: a[:1].expand(sets.x.shape[0], *a.shape[1:]) if name in names else a for name, a in given.items()}
@@ -229,6 +205,7 @@ def test_no_sets_have_a_gradient_of_zero_for_what_they_share() -> None:
     assert torch.equal(gradient.dr_in, torch.zeros(1, 4, 2))
 
 
+<<<<<<< HEAD
 @pytest.fixture
 def torch_by_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sets of CPU tensors go where those of a GPU go."""
@@ -289,6 +266,8 @@ def test_vmap_has_the_values_of_a_loop(shared: tuple[int, ...], monkeypatch: pyt
         torch.testing.assert_close(total[k], want if dim == 0 else want.sum(0))
 
 
+=======
+>>>>>>> main
 def launches(num_sets: int | None, size: int, dtype: Any) -> tuple[Counter[str], list[tuple[int, ...]]]:
     """Launches of a forward and a backward, and the grids of those that make weights."""
     sets = () if num_sets is None else (num_sets,)
