@@ -19,6 +19,7 @@ assembler limits itself to 32 or 168 registers in some kernels and spills 8 to 2
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
@@ -180,7 +181,9 @@ def compile_row(case: Case, found: Launch, capability: int) -> Row:
     weights = (
         arguments["BO"] * arguments["BK"] if "BO" in arguments else arguments.get("BI", 0) * arguments.get("BJ", 0)
     )
-    loop = compiled.weight_loop() if weights else None
+    loop = None
+    with contextlib.suppress(ValueError):  # programs of a single tile have no loop
+        loop = compiled.weight_loop() if weights else None
     per_weight = len(loop) * compiled.threads / weights if loop else None
     return Row(
         architecture=f"sm_{capability}",
