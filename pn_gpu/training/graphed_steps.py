@@ -5,9 +5,10 @@ captured once and replayed; it repeats the same kernels on the same memory. So
 
 - what is new at every step is copied into memory that the graph reads: the batch, the masks of dropout (drawn on the
   host, in the order of eager steps), and the optimiser's `rates`;
-- how layers are computed is decided on the host before every step, as always. A graph serves as long as all that it
-  has fixed is as it was (`_fixed`): shapes, the approximations of layers, the arrays of parameters and state, settings.
-  Else the step is eager, and where the new state lasts a few steps, captured anew;
+- how layers are computed is decided on the host before every step, as always; for each that the Mehler method computes
+  it waits for the device (`Plan.covers`). A graph serves as long as all that it has fixed is as it was (`_fixed`):
+  shapes, the approximations of layers, the arrays of parameters and state, settings. Else the step is eager, and where
+  the new state lasts a few steps, captured anew;
 - a graph must prove itself: its first replay is compared with the same step made eagerly.
 
 It has not run on hardware: what is tested is which operations a graph holds, that none of them needs the host, and that
