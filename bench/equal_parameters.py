@@ -83,7 +83,9 @@ def _measure_steps(options: argparse.Namespace, results: Path) -> None:
     from bench.equal_parameters_step import measure_step
 
     rows = read_lines(results, COLUMNS, ADDED)
-    chosen = [row for row in rows if row["hidden"] and not row["step_mb"]]
+    sets = _names("--sets", options.sets, list(DATA_SETS))
+    wanted = {task for data in sets for task in _tasks(options, data)}
+    chosen = [row for row in rows if _task_of(row) in wanted and row["hidden"] and not row["step_mb"]]
     for (data, family, *shape), group in grouped(chosen, "data", "family", "hidden", "size", "dipole_dim").items():
         sizes = FEATURES_AND_CLASSES[data]
         cost = in_fresh_process(measure_step, family, Shape(*(int(number or 0) for number in shape)), *sizes)

@@ -32,8 +32,8 @@ rm -f "$OUT/gpu_times.csv"
 failures=0
 
 # Seconds that each part may take, in their order.
-environment_limit=10 small_case_limit=60 tests_limit=150 bf16_limit=80 fp32_limit=60 cupy_limit=40 rest_limit=60
-overhead_limit=15 sanitizer_limit=30
+environment_limit=10 small_case_limit=60 tests_limit=150 bf16_limit=80 fp32_limit=60 cupy_limit=40 rest_limit=50
+overhead_limit=15 sets_limit=14 sanitizer_limit=30
 
 note() { # what came of a part
     printf '%-14s %s\n' "$1" "$2" | tee -a "$summary"
@@ -103,6 +103,8 @@ fi
 times rest $rest_limit ${dry[@]+"${dry[@]}"}
 
 part overhead $overhead_limit "$python" -m bench.gpu_overhead --device "$device" --rounds 10
+
+part sets $sets_limit "$python" -m bench batched --device "$device" --seconds 2
 
 if ! sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null); then
     note sanitizer "skipped: compute-sanitizer is not installed (it comes with the CUDA toolkit)"

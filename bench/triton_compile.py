@@ -103,8 +103,10 @@ class Compiled:
         return [line for line in log.splitlines() if re.search(r"C75\d\d", line) and "injected" not in line]
 
     def weight_loop(self) -> Loop:
-        """The innermost loop that evaluates the potential."""
+        """The innermost loop that evaluates the potential; ValueError if a single turn left none."""
         candidates = [loop for loop in self.loops if loop.count("MUFU") or loop.count("DFMA")]
+        if not candidates:
+            raise ValueError("the kernel has no loop that evaluates the potential")
         return min(candidates, key=len)
 
 

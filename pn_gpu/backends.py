@@ -45,6 +45,11 @@ class Backend:
         """Whether reading a scalar back costs no synchronisation with a device."""
         return self.name in ("numpy", "array_api_strict", "torch:cpu")
 
+    @property
+    def captures_graphs(self) -> bool:
+        """Whether what is computed can be captured in a CUDA graph."""
+        return self.name.startswith("torch:cuda")
+
     def dtype(self, name: str) -> Any:
         """The library's dtype called ``name``."""
         return getattr(self.xp, name)

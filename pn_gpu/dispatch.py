@@ -28,6 +28,11 @@ def is_traced(x: Array) -> bool:
     return is_tensor(x) and sys.modules["torch"].compiler.is_compiling()
 
 
+def is_captured(x: Array) -> bool:
+    """Whether what is computed from ``x`` goes into a CUDA graph that torch captures."""
+    return is_tensor(x) and x.is_cuda and bool(sys.modules["torch"].cuda.is_current_stream_capturing())
+
+
 def readable(particles: Particles) -> Particles | None:
     """The particles as a plan may read them now; None where it may not.
 
@@ -42,7 +47,7 @@ def readable(particles: Particles) -> Particles | None:
     plain = [_value(p, torch) for p in particles]
     if not all(type(p) in (torch.Tensor, torch.nn.Parameter) and not p.is_meta for p in plain):
         return None
-    if plain[0].is_cuda and torch.cuda.is_current_stream_capturing():
+    if is_captured(plain[0]):
         return None
     with outside_transforms():
         return Particles(*(p.detach() for p in plain))

@@ -139,8 +139,8 @@ class Library:
         else:
             out[...] = self.cast(a @ b, out.dtype)
 
-    def take_rows(self, a: Array, rows: Array, out: Array) -> Array:
-        """Rows of ``a`` [P, BN]; NumPy and torch copy them to ``out``."""
+    def take_rows(self, a: Array, rows: Array, out: Array | None = None) -> Array:
+        """Rows of ``a``; NumPy and torch copy them to ``out``."""
         if self.is_numpy:
             return np.take(a, rows, axis=0, out=out, mode="clip")
         if self._is_torch:
@@ -154,21 +154,27 @@ class Library:
 
     def pick(self, a: Array, rows: Array) -> Array:
         """``a[rows]`` in the features' dtype, for indices of `rows`."""
-        return self.cast(a[rows] if self.is_numpy else self.xp.take(a, rows, axis=0), self.dtype)
+        return self.cast(self.take_rows(a, rows), self.dtype)
 
-    def put_columns(self, a: Array, columns: np.ndarray[Any, Any], value: float) -> None:
-        """``a[:, columns] = value``."""
+    def _on_device(self, indices: np.ndarray[Any, Any], owner: Any) -> Array:
+        """Indices on the device, sent there once for their ``owner``, an expansion."""
+        if self.is_numpy:
+            return indices
+        return self.kept(owner, f"indices {indices.tobytes().hex()}", lambda: self.rows(indices))
+
+    def put_columns(self, a: Array, columns: np.ndarray[Any, Any], value: float, owner: Any) -> None:
+        """``a[:, columns] = value``; see `_on_device`."""
         if self._takes_out:
-            a[:, columns.tolist()] = value
+            a[:, self._on_device(columns, owner)] = value
         else:
             for column in columns.tolist():
                 a[:, column] = value
 
-    def add_to_rows(self, a: Array, rows: np.ndarray[Any, Any], values: Array) -> None:
-        """``a[rows] += values``, for rows that are all different."""
+    def add_to_rows(self, a: Array, rows: np.ndarray[Any, Any], values: Array, owner: Any) -> None:
+        """``a[rows] += values``, for rows that are all different; see `_on_device`."""
         values = self.cast(values, a.dtype)
         if self._takes_out:
-            a[rows.tolist()] += values
+            a[self._on_device(rows, owner)] += values
         else:
             for position, row in enumerate(rows.tolist()):
                 a[row, :] += values[position, :]

@@ -73,9 +73,9 @@ class NodeGradient:
         """Add what the weights that are with the ``other`` node set contribute to this one's left-out particles."""
         parts = [part for _, part in sorted(other._of_others.items())]
         if parts:
-            library = self._factor.library
+            factor, library = self._factor, self._factor.library
             for gradients, out in zip(zip(*parts, strict=True), (self.dr, self.dv), strict=True):
-                library.add_to_rows(out, self._factor.left_out, library.total(gradients))
+                library.add_to_rows(out, factor.left_out, library.total(gradients), factor.expansion)
 
 
 def _through_outputs(outputs: Factor, dz: Array, y: Array, gradient: NodeGradient) -> Array:

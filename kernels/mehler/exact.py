@@ -35,12 +35,14 @@ class ExactWeights:
         Positions and dipoles of the chunk, transposed.
     zeroed : ndarray of int
         NodeSet of the chunk whose weights are taken for 0.
+    owner : Expansion
+        What keeps their indices on the device.
     """
 
     # Values per left-out particle and particle of the chunk that are held at once, for all that is done here.
     ROWS = 4
 
-    def __init__(self, library: Library, left_out: NodeSet, r: Array, v: Array, zeroed: Any) -> None:
+    def __init__(self, library: Library, left_out: NodeSet, r: Array, v: Array, zeroed: Any, owner: Any) -> None:
         self.library, self.left_out = library, left_out
         self.r, self.v = r, v
         count, width = left_out.r.shape[0], r.shape[1]
@@ -53,7 +55,7 @@ class ExactWeights:
                 distance += out
         self.kernel = library.gaussian(distance)  # [K, BN]
         if len(zeroed):
-            library.put_columns(self.kernel, zeroed, 0.0)
+            library.put_columns(self.kernel, zeroed, 0.0, owner)
 
     def fill(self, weights: Array) -> None:
         """Write w [K, BN]."""

@@ -137,7 +137,8 @@ class Factor:
         self.features.products(f, phi)
         exact = None
         if self.others.r.shape[0]:
-            exact = ExactWeights(library, self.others, r, v, NOBODY if self.is_input else within(self.left_out, where))
+            zeroed = NOBODY if self.is_input else within(self.left_out, where)
+            exact = ExactWeights(library, self.others, r, v, zeroed, self.expansion)
         rows = self._memory("rows", self.num_rows + (self.bias is not None), width)
         self._fill(rows, where, v, phi, exact)
         return Block(where, u, v, phi, exact, library.cast(rows, library.product_dtype))

@@ -68,7 +68,7 @@ class NodeFeatures:
         u = library.xp.matrix_transpose(self._rotation) @ (r - self.centre)
         left_out = within(self.left_out, where)
         if len(left_out):
-            library.put_columns(u, left_out, FAR)
+            library.put_columns(u, left_out, FAR, self.expansion)
         return u
 
     def features(self, u: Array) -> Array:

@@ -9,8 +9,10 @@ tables          both node sets as the kernels read them       rows       x and d
 weights         one tile of squared distances and dipole products: what all kernels share
 factors         the same of the Gaussian on tensor cores, from tables of halves
 exponentials    powers of two on two units
-forward         z = x W + b, and dx with the node sets exchanged
+forward         z = x W + b, and dx with the node sets exchanged;  few_rows  the same for a handful of wide numbers
 gradient        launches the particle gradient:  moments  on tensor cores,  differences  exact
+fused           dx and moments from one pass, for a small batch
+chunks          how the tiles of a gradient are dealt out
 outer_product   one tile of G = x^T dz
 sets            how far sets lie apart
 tiles, device   sizes of tiles as data, and the device they are for

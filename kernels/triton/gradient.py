@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 import triton
 
 from pn_gpu.kernels.integers import ceil_div
+from pn_gpu.kernels.triton.chunks import Chunks, Parts, choose_chunks
 from pn_gpu.kernels.triton.device import COMPILE_OPTIONS, Device, device_of
 from pn_gpu.kernels.triton.differences import difference_kernel
 from pn_gpu.kernels.triton.factors import Factors
+from pn_gpu.kernels.triton.fused import FusedPass, launch_fused
 from pn_gpu.kernels.triton.moments import gradient_from_moments_kernel, moment_kernel, moment_table_kernel
 from pn_gpu.kernels.triton.potentials import PairwiseFunctions
 from pn_gpu.kernels.triton.rows import Rows
 from pn_gpu.kernels.triton.tables import BLOCK, ParticleTables
-from pn_gpu.kernels.triton.tiles import GradientTile, difference_tile, moment_tile
+from pn_gpu.kernels.triton.tiles import (
+    GradientTile,
+    difference_tile,
+    fused_tile,
+    moment_tile,
+    moment_tile_of_pass,
+)
 
 # Widest moment table of one program; a wider one is shared out among several.
 MAX_WIDTH = 64
@@ -26,63 +33,48 @@ MOST_BATCH_PARTS = 16
 
 
 def particle_gradient(
-    x: Rows, dz: Rows, tables: ParticleTables, factors: Factors | None, functions: PairwiseFunctions, arithmetic: str
+    x: Rows,
+    dz: Rows,
+    tables: ParticleTables,
+    factors: Factors | None,
+    functions: PairwiseFunctions,
+    arithmetic: str,
+    fused: FusedPass | None = None,
 ) -> tuple[Any, Any, Any, Any]:
-    """dr_in [S, N, n], dv_in [S, N, d], dr_out [S, M, n], dv_out [S, M, d] of G = x^T dz in the dtype of the tables."""
+    """dr_in [S, N, n], dv_in [S, N, d], dr_out [S, M, n], dv_out [S, M, d] of G = x^T dz in the dtype of the tables.
+
+    With ``fused`` the pass over the weights leaves dx there.
+    """
     if 0 in (tables.sets, x.batch, tables.size_in, tables.size_out):
         return (*_empty_gradient(tables, zero=True), *_empty_gradient(tables.exchanged(), zero=True))
     fits = functions.derivative_is_minus_value or 2 * tables.d <= MAX_WIDTH
     if arithmetic in ("float32", "float64") or not functions.smooth_at_zero or not fits:
         return _from_differences(x, dz, tables, functions, arithmetic)
-    return _from_moments(x, dz, tables, factors, functions, arithmetic)
+    return _from_moments(x, dz, tables, factors, functions, arithmetic, fused)
+
+
+def fused_pass(x: Rows, dz: Rows, tables: ParticleTables, factors: Factors | None, need_dx: bool) -> FusedPass | None:
+    """One pass for dx and the gradient, where it pays."""
+    if factors is None or x.batch == 0:
+        return None
+    device = device_of(x.high)
+    columns = _moment_columns(tables, tables.n)
+    tile = fused_tile(device.family, _splits_tile(x), x.batch, columns)
+    if tile is None:
+        return None
+    programs = max(1, device.multiprocessors * tile.programs // tables.sets)
+    tiles = ceil_div(x.columns, tile.BI), ceil_div(dz.columns, tile.BJ)
+    numbers = tile.BI * (columns + x.batch * need_dx), tile.BJ * columns
+    chunks = choose_chunks(*tiles, programs, 1, *numbers)  # operands of a row's first tile come too late
+    size = chunks.chunks_out, tables.sets, x.batch, tables.size_in
+    dx = tables.inputs.new_empty(size) if need_dx else None
+    return FusedPass(tile, *chunks, dx)
 
 
 def _empty_gradient(tables: ParticleTables, zero: bool = False) -> tuple[Any, Any]:
     """Memory for the gradients of the input particles."""
     make = tables.inputs.new_zeros if zero else tables.inputs.new_empty
     return make((tables.sets, tables.size_in, tables.n)), make((tables.sets, tables.size_in, tables.d))
-
-
-class Chunks(NamedTuple):
-    """How the tiles of both sides are dealt out to a grid of programs."""
-
-    tiles_in: int  # of one chunk
-    tiles_out: int
-    chunks_in: int
-    chunks_out: int
-
-
-@lru_cache
-def choose_chunks(tiles_in: int, tiles_out: int, programs: int) -> Chunks:
-    """Chunks for at most ``programs`` programs: the longest has the fewest tiles, then the slabs are smallest."""
-    best, best_cost = None, None
-    for wanted_in in range(1, min(tiles_in, programs) + 1):
-        per_in = ceil_div(tiles_in, wanted_in)
-        chunks_in = ceil_div(tiles_in, per_in)
-        per_out = ceil_div(tiles_out, min(tiles_out, max(1, programs // chunks_in)))
-        chunks_out = ceil_div(tiles_out, per_out)
-        cost = (per_in * per_out, chunks_out * tiles_in + chunks_in * tiles_out)
-        if best_cost is None or cost < best_cost:
-            best, best_cost = Chunks(per_in, per_out, chunks_in, chunks_out), cost
-    assert best is not None
-    return best
-
-
-class Parts(NamedTuple):
-    """What the programs of a reduction own: chunks of tiles, and parts of the batch."""
-
-    chunks: Chunks
-    batch: int  # parts
-    rows: int  # of a part
-
-    @property
-    def of_inputs(self) -> int:
-        """Slabs in which an input particle is summed."""
-        return self.chunks.chunks_out * self.batch
-
-    @property
-    def of_outputs(self) -> int:
-        return self.chunks.chunks_in * self.batch
 
 
 def _parts(x: Rows, dz: Rows, sets: int, tile: GradientTile, device: Device) -> Parts:
@@ -177,8 +169,18 @@ class MomentTable(NamedTuple):
     width: int
 
 
+def _moment_columns(tables: ParticleTables, axes: int) -> int:
+    """Columns [high | low] of the moments."""
+    return 2 * tables.d * (axes + 1)
+
+
+def _splits_tile(x: Rows) -> bool:
+    """A tile of bfloat16 G may be rounded once more, as torch rounds its G; everything finer keeps two halves of it."""
+    return bool(x.high.dtype != torch.bfloat16)
+
+
 def _moment_table(tables: ParticleTables, axes: int) -> MomentTable:
-    columns = 2 * tables.d * (axes + 1)
+    columns = _moment_columns(tables, axes)
     width = max(MIN_WIDTH, min(MAX_WIDTH, triton.next_power_of_2(columns)))
     chunks = ceil_div(columns, width)
     particles = tables.padded_in + tables.padded_out
@@ -192,16 +194,25 @@ def _moment_table(tables: ParticleTables, axes: int) -> MomentTable:
 
 
 def _from_moments(
-    x: Rows, dz: Rows, tables: ParticleTables, factors: Factors | None, functions: PairwiseFunctions, arithmetic: str
+    x: Rows,
+    dz: Rows,
+    tables: ParticleTables,
+    factors: Factors | None,
+    functions: PairwiseFunctions,
+    arithmetic: str,
+    fused: FusedPass | None,
 ) -> tuple[Any, Any, Any, Any]:
     device = device_of(x.high)
     merged = functions.derivative_is_minus_value
-    # A tile of bfloat16 G may be rounded once more, as torch rounds its G; everything finer keeps two halves of it.
-    split_tile = x.high.dtype != torch.bfloat16 or arithmetic == "halves"
+    split_tile = _splits_tile(x) or arithmetic == "halves"
     moments = _moment_table(tables, tables.n)
     dipoles = moments if merged else _moment_table(tables, 0)
-    tile = moment_tile(device.family, arithmetic, merged, split_tile, moments.width)
-    parts = _parts(x, dz, tables.sets, tile, device)
+    if fused is None:
+        tile = moment_tile(device.family, arithmetic, merged, split_tile, moments.width)
+        parts = _parts(x, dz, tables.sets, tile, device)
+    else:
+        tile = moment_tile_of_pass(device.family, arithmetic, split_tile, fused.tile)
+        parts = Parts(Chunks(*fused[1:5]), 1, ceil_div(x.batch, tile.BK) * tile.BK)
 
     def slabs(table: MomentTable, count: int, padded: int) -> Any:
         return tables.inputs.new_empty((tables.sets, moments.chunks, count, padded, table.width))
@@ -210,7 +221,11 @@ def _from_moments(
     sums_out = slabs(moments, parts.of_outputs, tables.padded_out)
     dipole_sums_in = sums_in if merged else slabs(dipoles, parts.of_inputs, tables.padded_in)
     dipole_sums_out = sums_out if merged else slabs(dipoles, parts.of_outputs, tables.padded_out)
-    for is_factored in (False,) if factors is None else (True, False):
+    if fused is not None:
+        assert factors is not None
+        tables_of_sides, sums_of_sides = (moments.inputs, moments.outputs), (sums_in, sums_out)
+        launch_fused(fused, x, dz, tables, factors, tables_of_sides, sums_of_sides, split_tile)
+    for is_factored in (False,) if factors is None or fused is not None else (True, False):
         moment_kernel[(tables.sets * moments.chunks * parts.batch, parts.chunks.chunks_in, parts.chunks.chunks_out)](
             x.high,
             x.low,

@@ -24,14 +24,17 @@ from pn_gpu.kernels.triton.factors import (
     Factors,
     make_factors,
 )
+from pn_gpu.kernels.triton.few_rows import launch_few_rows
 from pn_gpu.kernels.triton.forward import product_kernel, sum_splits_kernel
-from pn_gpu.kernels.triton.gradient import particle_gradient
+from pn_gpu.kernels.triton.fused import FusedPass
+from pn_gpu.kernels.triton.gradient import fused_pass, particle_gradient
 from pn_gpu.kernels.triton.potentials import PairwiseFunctions, pairwise_functions
 from pn_gpu.kernels.triton.rows import Rows, aligned_rows
 from pn_gpu.kernels.triton.sets import set_stride
 from pn_gpu.kernels.triton.tables import ParticleTables, make_tables
 from pn_gpu.kernels.triton.tiles import (
     FACTORED_PRODUCT_TILES,
+    LEAST_ROWS_OF_PRODUCT,
     ProductTile,
     factored_product_tile,
     product_tile,
@@ -125,19 +128,20 @@ def backward(
     with on_device_of(x):
         tables, factors = residuals or _tables_of(particles, num_sets(dz), functions, arithmetic)
         dz_rows = aligned_rows(dz, split=arithmetic == "halves")
-        dx = None
-        if need_dx:
-            exchanged = None if factors is None else factors.exchanged()
-            dx = _product(dz_rows, tables.exchanged(), exchanged, None, functions, arithmetic, x.new_empty(x.shape))
+        dx, fused = None, None
         gradients: tuple[Any, Any, Any, Any] = (None, None, None, None)
         if need_particles:
-            if arithmetic == "tf32":
-                # TF32 operands would have to be transposed on the way; bfloat16 halves need not, and are finer.
-                arithmetic = "halves"
-                dz_rows = aligned_rows(dz, split=True)
-            x_rows = aligned_rows(x, split=arithmetic == "halves")
-            of_sets = particle_gradient(x_rows, dz_rows, tables, factors, functions, arithmetic)
+            # TF32 operands would have to be transposed on the way; bfloat16 halves need not, and are finer.
+            numbers = "halves" if arithmetic == "tf32" else arithmetic
+            g_rows = aligned_rows(dz, split=True) if arithmetic == "tf32" else dz_rows
+            x_rows = aligned_rows(x, split=numbers == "halves")
+            fused = fused_pass(x_rows, g_rows, tables, factors, need_dx)
+            of_sets = particle_gradient(x_rows, g_rows, tables, factors, functions, numbers, fused)
             gradients = Particles(*map(_like, of_sets, particles))
+        if need_dx:
+            exchanged = None if factors is None else factors.exchanged()
+            dx = x.new_empty(x.shape)
+            _product(dz_rows, tables.exchanged(), exchanged, None, functions, arithmetic, dx, fused)
         dbias = dz.sum(dim=-2, dtype=particles.r_in.dtype)
     return OperatorGradient(dx, *gradients, dbias)
 
@@ -157,10 +161,12 @@ def _product(
     functions: PairwiseFunctions,
     arithmetic: str,
     z: Any,
+    fused: FusedPass | None = None,
 ) -> Any:
     """z = x W + bias, with the W of ``tables``, made of ``factors`` where there are any.
 
-    ``z`` is new memory for a matrix, or for one of every set; or for one that is the sum over the sets.
+    ``z`` is new memory for a matrix, or for one of every set; or for one that is the sum over the sets. With ``fused``
+    its parts are there already, unless a particle is far out.
     """
     if z.numel() == 0:
         return z
@@ -173,11 +179,20 @@ def _product(
     exact = product_tile(device.family, arithmetic, x.batch, tables.n + tables.d)
     factored = exact if factors is None else factored_product_tile(device.family, x.batch)
     # Whichever of the two launches does the work, the parts are the same.
-    splits, inputs_per_split = _splits(_tiles(x, tables, factored), x.columns, factored, device)
+    launches: tuple[tuple[ProductTile, bool], ...]
+    launches = ((exact, False),) if factors is None or fused is not None else ((factored, True), (exact, False))
+    if fused is None:
+        splits, inputs_per_split = _splits(_tiles(x, tables, factored), x.columns, factored, device)
+    else:
+        splits, inputs_per_split = fused.chunks_out, fused.tiles_out * fused.tile.BJ
     # Parts of the inputs, each of all sets: whatever of it is summed is summed in this order.
     parts = splits * of_sets // z.numel()
-    split_z, split_bias = (z, bias) if parts == 1 else (_partial_sums(z, parts), None)
-    for tile, is_factored in ((exact, False),) if factors is None else ((factored, True), (exact, False)):
+    partial = fused.dx if fused is not None else _partial_sums(z, parts) if parts > 1 else None
+    split_z, split_bias = (z, bias) if partial is None else (partial, None)
+    if exact.BB < LEAST_ROWS_OF_PRODUCT:
+        launches = ()
+        launch_few_rows(x, tables, split_bias, split_z, functions, exact, splits, inputs_per_split)
+    for tile, is_factored in launches:
         product_kernel[(_tiles(x, tables, tile), splits)](
             x.high,
             x.low,
@@ -217,7 +232,7 @@ def _product(
             num_stages=tile.num_stages,
             **COMPILE_OPTIONS,
         )
-    if parts > 1:
+    if partial is not None:
         sum_splits_kernel[(ceil_div(z.numel(), SUM_BLOCK),)](
             split_z,
             z if bias is None else bias,

@@ -15,10 +15,12 @@ from typing import NamedTuple
 ARITHMETICS = ("16-bit", "halves", "tf32", "float32", "float64")
 # Up to this many components (n + d) are the common case, n and d of 2 or 3; more of them take more registers.
 FEW_COMPONENTS = 6
+# Triton's products have no fewer rows.
+LEAST_ROWS_OF_PRODUCT = 16
 
 
 class ProductTile(NamedTuple):
-    """Launch of `forward.product_kernel`."""
+    """Launch of `forward.product_kernel`, or with BB < `LEAST_ROWS_OF_PRODUCT` of `few_rows.few_rows_kernel`."""
 
     BO: int
     BB: int
@@ -34,6 +36,17 @@ class GradientTile(NamedTuple):
     BI: int
     BJ: int
     BK: int
+    num_warps: int
+    num_stages: int
+    programs: int  # that a multiprocessor holds at once
+
+
+class FusedTile(NamedTuple):
+    """Launch of `fused.fused_backward_kernel`; a tile is [BI, BJ], the batch at most BB."""
+
+    BI: int
+    BJ: int
+    BB: int
     num_warps: int
     num_stages: int
     programs: int  # that a multiprocessor holds at once
@@ -59,8 +72,12 @@ PRODUCT_TILES: dict[str, dict[str, tuple[ProductTile, ...]]] = {
             ProductTile(128, 64, 32, 4, 3, 2),
             ProductTile(128, 128, 32, 4, 3, 2),
         ),
-        "float32": (ProductTile(64, 16, 32, 4, 3, 3), ProductTile(64, 64, 32, 4, 3, 2)),
-        "float64": (ProductTile(32, 32, 16, 4, 3, 3),),
+        "float32": (
+            ProductTile(64, 4, 32, 4, 1, 2),
+            ProductTile(64, 16, 32, 4, 3, 3),
+            ProductTile(64, 64, 32, 4, 3, 2),
+        ),
+        "float64": (ProductTile(32, 4, 32, 4, 1, 2), ProductTile(32, 32, 16, 4, 3, 3)),
     },
     # mma.sync spreads its warps over both sides of a tile unless it is four times as high as wide; each weight would
     # be made twice.
@@ -72,8 +89,12 @@ PRODUCT_TILES: dict[str, dict[str, tuple[ProductTile, ...]]] = {
         ),
         "halves": (ProductTile(128, 16, 32, 4, 3, 3), ProductTile(128, 32, 32, 4, 3, 2)),
         "tf32": (ProductTile(128, 16, 32, 4, 3, 4), ProductTile(128, 32, 32, 4, 3, 3)),
-        "float32": (ProductTile(64, 16, 32, 4, 3, 3), ProductTile(64, 64, 32, 4, 3, 2)),
-        "float64": (ProductTile(32, 32, 16, 4, 3, 3),),
+        "float32": (
+            ProductTile(64, 4, 32, 4, 1, 2),
+            ProductTile(64, 16, 32, 4, 3, 3),
+            ProductTile(64, 64, 32, 4, 3, 2),
+        ),
+        "float64": (ProductTile(32, 4, 32, 4, 1, 2), ProductTile(32, 32, 16, 4, 3, 3)),
     },
 }
 # On Hopper 64 inputs a step would have the assembler serialise the products of the largest tile.
@@ -82,9 +103,13 @@ PRODUCT_TILES["blackwell"] = PRODUCT_TILES["hopper"] | {
 }
 PRODUCT_TILES["consumer"] = PRODUCT_TILES["ampere"]
 
-# The same where weights are made of factors, which takes 32 multiply-adds a weight of the tensor cores: nothing where
-# they do 1024 a clock (8.0) or 4096 (9.0, 10.0), more than exact differences where they do 256 or 512 ("consumer").
-# The rates are those of NVIDIA's architecture white papers (A100, H100, GA102, AD102, RTX Blackwell).
+# The same where weights are made of factors, which takes 32 multiply-adds a weight of the tensor cores: little where
+# they do 1024 a clock (8.0), 2048 (9.0) or 4096 (10.0), more than exact differences where they do 256 or 512
+# ("consumer"). 8.0 and 9.0: forums.developer.nvidia.com, "How to calculate the Tensor Core FP16 performance of H100?"
+# (2023), from the white papers. "consumer" by the vendor's peak rates for 16-bit numbers and float32 sums, as listed at
+# hmc-tech.com and gigagpu.com: 80 TFLOP/s of 84 multiprocessors at 1.86 GHz (RTX 3090 Ti, 8.6) and 165 of 128 at 2.52
+# GHz (RTX 4090, 8.9) are 256 a clock; with 16-bit sums, and on cards for workstations, twice that. 10.0 by 2250 TFLOP/s
+# of 148 at 1.85 GHz (B200), which was not looked up; 12.0 is taken to be as 8.9.
 FACTORED_PRODUCT_TILES: dict[str, tuple[ProductTile, ...]] = {
     "hopper": (
         ProductTile(128, 16, 64, 4, 3, 2),
@@ -102,8 +127,9 @@ FACTORED_PRODUCT_TILES: dict[str, tuple[ProductTile, ...]] = {
 FACTORED_PRODUCT_TILES["blackwell"] = FACTORED_PRODUCT_TILES["hopper"]
 # The largest BB with which a quarter of the exponentials is made by multiply-adds: it takes up to 1.8 instructions a
 # weight more, and gains a tenth at least where a multiprocessor issues 128 instructions a clock and makes 16
-# exponentials (8.0 does but 64 multiply-adds); with larger ones other units are the slowest.
-LARGEST_BATCH_THAT_SHARES = {"hopper": 128, "blackwell": 128, "ampere": 16}
+# exponentials (8.0 does but 64 multiply-adds); with larger ones other units are the slowest: on 9.0 its products, which
+# take 160 multiply-adds a weight with BB = 128.
+LARGEST_BATCH_THAT_SHARES = {"hopper": 64, "blackwell": 128, "ampere": 16}
 
 # The same for particles of more than FEW_COMPONENTS numbers.
 MANY_COMPONENTS_PRODUCT_TILES: dict[str, dict[str, tuple[ProductTile, ...]]] = {
@@ -111,11 +137,18 @@ MANY_COMPONENTS_PRODUCT_TILES: dict[str, dict[str, tuple[ProductTile, ...]]] = {
         "16-bit": (ProductTile(64, 16, 64, 4, 3, 4), ProductTile(64, 128, 32, 4, 3, 3)),
         "halves": (ProductTile(64, 16, 32, 4, 3, 2), ProductTile(64, 64, 32, 4, 3, 2)),
         "tf32": (ProductTile(64, 16, 32, 4, 3, 3), ProductTile(64, 64, 32, 4, 3, 3)),
-        "float32": (ProductTile(64, 16, 16, 4, 3, 2), ProductTile(64, 64, 16, 4, 3, 2)),
-        "float64": (ProductTile(32, 32, 16, 4, 2, 2),),
+        "float32": (
+            ProductTile(64, 4, 16, 4, 1, 2),
+            ProductTile(64, 16, 16, 4, 3, 2),
+            ProductTile(64, 64, 16, 4, 3, 2),
+        ),
+        "float64": (ProductTile(32, 4, 16, 4, 1, 2), ProductTile(32, 32, 16, 4, 2, 2)),
     },
 }
-MANY_COMPONENTS_PRODUCT_TILES["blackwell"] = MANY_COMPONENTS_PRODUCT_TILES["hopper"]
+# With 32 inputs a step they spill 300 to 400 bytes there, a hundred times a step.
+MANY_COMPONENTS_PRODUCT_TILES["blackwell"] = MANY_COMPONENTS_PRODUCT_TILES["hopper"] | {
+    "halves": (ProductTile(64, 16, 16, 4, 3, 2), ProductTile(64, 64, 16, 4, 3, 2)),
+}
 MANY_COMPONENTS_PRODUCT_TILES["ampere"] = MANY_COMPONENTS_PRODUCT_TILES["hopper"] | {
     "16-bit": (ProductTile(64, 16, 64, 4, 3, 4), ProductTile(128, 32, 32, 4, 3, 2)),
     "halves": (ProductTile(64, 16, 32, 4, 3, 4), ProductTile(128, 32, 32, 4, 3, 2)),
@@ -172,6 +205,21 @@ WIDE_TABLE_TILES: dict[str, dict[str, GradientTile]] = {
     },
 }
 WIDE_TABLE_TILES["consumer"] = WIDE_TABLE_TILES["ampere"]
+# dx and moments from one pass, by what enters the moments and by rising BB. Where no tile holds the batch, or the
+# moment table is not narrow, they take a pass each: split tiles and larger batches on 8.0 and 10.0 spill or take more
+# instructions than both.
+FUSED_TILES: dict[str, dict[str, tuple[FusedTile, ...]]] = {
+    "hopper": {
+        "rounded": (
+            FusedTile(128, 128, 16, 8, 2, 1),
+            FusedTile(128, 64, 32, 8, 2, 1),
+            FusedTile(128, 64, 64, 8, 2, 1),
+        ),
+        "split": tuple(FusedTile(64, 64, batch, 4, 2, 2) for batch in (16, 32, 64)),
+    },
+    "blackwell": {"rounded": (FusedTile(128, 64, 16, 4, 2, 2),)},
+    "ampere": {"rounded": (FusedTile(64, 64, 16, 4, 2, 2),)},
+}
 DIFFERENCE_TILE = GradientTile(64, 64, 16, 4, 2, 2)
 FLOAT64_DIFFERENCE_TILE = GradientTile(32, 32, 16, 4, 2, 2)
 
@@ -202,6 +250,18 @@ def moment_tile(family: str, arithmetic: str, merged: bool, split_tile: bool, wi
     if width > NARROW_TABLE:
         return WIDE_TABLE_TILES[family][operands]
     return GRADIENT_TILES[family][f"{'merged' if merged else 'moments'} {operands}"]
+
+
+def fused_tile(family: str, split_tile: bool, batch: int, width: int) -> FusedTile | None:
+    """The tile of `fused.fused_backward_kernel`; None where it does not pay."""
+    tiles = FUSED_TILES.get(family, {}).get("split" if split_tile else "rounded", ())
+    return next((tile for tile in tiles if batch <= tile.BB), None) if width <= NARROW_TABLE else None
+
+
+def moment_tile_of_pass(family: str, arithmetic: str, split_tile: bool, fused: FusedTile) -> GradientTile:
+    """The tile of `moments.moment_kernel` that shares the particles out as a fused pass does."""
+    tile = moment_tile(family, arithmetic, True, split_tile, NARROW_TABLE)
+    return tile._replace(BI=fused.BI, BJ=fused.BJ, num_warps=8 if fused.BI * fused.BJ > 64 * 64 else 4)
 
 
 def difference_tile(arithmetic: str) -> GradientTile:

@@ -85,7 +85,7 @@ def _leaky_relu(z: Array) -> Array:
 
 def _leaky_relu_backward(dy: Array, z: Array, y: Array) -> Array:
     xp = namespace_of(z)
-    slope = xp.asarray(LEAKY_SLOPE, dtype=z.dtype, device=device(z))
+    slope = xp.full((), LEAKY_SLOPE, dtype=z.dtype, device=device(z))  # no copy from the host
     return dy * xp.maximum(xp.astype(z > 0, z.dtype), slope)
 
 

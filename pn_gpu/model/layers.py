@@ -60,13 +60,17 @@ class Layer(ABC):
     def forget_plan(self) -> None:  # noqa: B027 - most layers have no plan
         """Plan anew at the next forward: the parameters were replaced, or an epoch begins."""
 
-    @abstractmethod
-    def forward(self, x: Array, parameters: ParameterVector) -> Array:
-        """z [B, num_out] for x [B, num_in]."""
+    def how(self, batch: int, parameters: ParameterVector) -> How | None:
+        """How a batch of so many rows is computed now; None where there is but one way."""
+        return None
 
     @abstractmethod
-    def vjp(self, x: Array, parameters: ParameterVector) -> tuple[Array, PullBack]:
-        """z [B, num_out] for x [B, num_in], and the way back of a gradient."""
+    def forward(self, x: Array, parameters: ParameterVector, how: How | None = None) -> Array:
+        """z [B, num_out] for x [B, num_in]; computed as `how` says, which is asked where None is given."""
+
+    @abstractmethod
+    def vjp(self, x: Array, parameters: ParameterVector, how: How | None = None) -> tuple[Array, PullBack]:
+        """`forward`, and the way back of a gradient."""
 
 
 @dataclass(frozen=True)
@@ -110,16 +114,19 @@ class ParticleLayer(Layer):
             self.output_model.dipoles(outputs, as_output=True),
         )
 
-    def _how(self, batch: int, particles: tuple[Array, Array, Array, Array]) -> How:
+    def how(self, batch: int, parameters: ParameterVector) -> How:
+        return self._plan(batch, self.particles(parameters))
+
+    def _plan(self, batch: int, particles: tuple[Array, Array, Array, Array]) -> How:
         return self.planner.plan(batch, *particles).how(self.planner.potential)
 
-    def forward(self, x: Array, parameters: ParameterVector) -> Array:
+    def forward(self, x: Array, parameters: ParameterVector, how: How | None = None) -> Array:
         particles, bias = self.particles(parameters), parameters[f"{self.prefix}.bias"]
-        return particle_linear(x, *particles, bias, self.potential, self._how(x.shape[0], particles))
+        return particle_linear(x, *particles, bias, self.potential, how or self._plan(x.shape[0], particles))
 
-    def vjp(self, x: Array, parameters: ParameterVector) -> tuple[Array, PullBack]:
+    def vjp(self, x: Array, parameters: ParameterVector, how: How | None = None) -> tuple[Array, PullBack]:
         particles, bias = self.particles(parameters), parameters[f"{self.prefix}.bias"]
-        how = self._how(x.shape[0], particles)
+        how = how or self._plan(x.shape[0], particles)
         z, operator_pull_back = particle_linear_vjp(x, *particles, bias, self.potential, how)
 
         def pull_back(dz: Array, gradient: ParameterVector, need_dx: bool) -> Array | None:
@@ -144,10 +151,10 @@ class DenseLayer(Layer):
         weight = glorot_uniform(rng, (self.num_in, self.num_out), self.num_in, self.num_out)
         return {f"{self.prefix}.weight": weight} | super().initialise(rng)
 
-    def forward(self, x: Array, parameters: ParameterVector) -> Array:
+    def forward(self, x: Array, parameters: ParameterVector, how: How | None = None) -> Array:
         return x @ parameters[f"{self.prefix}.weight"] + parameters[f"{self.prefix}.bias"]
 
-    def vjp(self, x: Array, parameters: ParameterVector) -> tuple[Array, PullBack]:
+    def vjp(self, x: Array, parameters: ParameterVector, how: How | None = None) -> tuple[Array, PullBack]:
         xp = namespace_of(x)
 
         def pull_back(dz: Array, gradient: ParameterVector, need_dx: bool) -> Array | None:

@@ -56,7 +56,9 @@ class ParticleNetwork(Network):
         v_i = sum_g I_ig u_g with a fixed matrix I (`pn_gpu.interpolation_matrix`, which takes O(G^3 + G^2 N) time once;
         it is kept, N G numbers) and trained u_g, ``particles[0].dipole_values`` [G, d]. Neighbouring pixels have
         dipoles that are alike, so that `pn_gpu.grid_positions` of a far coarser grid does: the input costs G d numbers
-        instead of N d. For the dipole model. By default every input has a dipole of its own.
+        instead of N d. Measured: on MNIST, 28 x 28, the places of 7 x 7 are best for few numbers; on signals of 40
+        samples without much likeness from one to the next, free dipoles are. For the dipole model. By default every
+        input has a dipole of its own.
     dipole_dim : int, optional
         Dimensions d of the dipoles; by default those of the positions. A particle has n + d parameters. Few dimensions
         of the positions make wide layers fast, many of the dipoles make them accurate: measured on MNIST, (n, d) =

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
+from pn_gpu.dispatch import is_captured
 from pn_gpu.kernels import potentials
 from pn_gpu.kernels.room import Direct, How, Mehler, Particles
 from pn_gpu.kernels.staging import Planned, add_chooser
@@ -24,6 +26,11 @@ class LayerChooser:
         """The plan as of `MethodPlanner`, which follows the particles from call to call."""
         rows, dtype = math.prod(x.shape[:-1]), dtype_under_autocast(x)
         return self.planner.plan(rows, *particles, dtype=dtype, input_precision=input_precision)
+
+    def plan_unread(self, x: Tensor, particles: Particles) -> Plan | None:
+        """The plan in use, for particles that cannot be read; none for a captured graph under which they will move."""
+        trains = torch.is_grad_enabled() and any(p.requires_grad for p in particles)
+        return None if trains and is_captured(x) else self.planner.current
 
     def choose(self, x: Tensor, particles: Particles, planned: Planned) -> How:
         """How to compute a call of a graph that runs."""

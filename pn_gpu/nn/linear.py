@@ -55,7 +55,9 @@ class ParticleLinear(nn.Module):
     potential : str or Potential, default "gaussian"
         The pairwise function k(s), by name or registered under its name.
     method : {"auto", "direct", "mehler"}, default "auto"
-        As in `pn_gpu.particle_linear`, planned anew as the particles move: under torch.compile when the graph runs.
+        As in `pn_gpu.particle_linear`, planned anew as the particles move: under torch.compile when the graph runs. Where
+        they cannot be read (CUDA graph capture, vmap over particles) the plan in use serves, if there is one; but a
+        graph that is captured while particles are trained computes every weight, as they move on under it.
     rtol : float, default 1e-3
         As in `pn_gpu.particle_linear`.
     dipole_dim : int, optional
@@ -258,7 +260,10 @@ class ParticleLinear(nn.Module):
             return Planned(self._chooser.number, self.potential, self.input_precision, planner.method, planner.rtol)
         plain = readable(particles)
         with outside_transforms():
-            plan = planner.current if plain is None else self._chooser.plan(x, plain, self.input_precision)
+            if plain is None:
+                plan = self._chooser.plan_unread(x, particles)
+            else:
+                plan = self._chooser.plan(x, plain, self.input_precision)
         if plan is None:
             return computed_whole(direct, particles)
         return direct if plan.approximation is None else Mehler(plan.approximation)

@@ -13,6 +13,9 @@ and the test asks that this bound, relative to |W|_F, is not much more than when
 that of the worst row and column of W. How far below
 its bound the error stays depends on how the particles lie: so a few of them, always the same, are looked at closely.
 They give the change of |W|_F, and tell a step of training from particles that were put in place of the old ones.
+
+On a GPU the host waits for the answer, once a call. One that came a step late would let a step through with particles
+that the plan was not made for, such as others loaded in their place, and nothing bounds its error then.
 """
 
 from __future__ import annotations

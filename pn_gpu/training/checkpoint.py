@@ -139,9 +139,13 @@ def _restore_progress(run: TrainingRun, training: dict[str, Any]) -> None:
     history = {name: [float(value) for value in values] for name, values in training["history"].items()}
     if {len(values) for values in history.values()} != {run.epoch}:
         raise ValueError(f"its history does not have the {run.epoch} epochs that were trained")
-    scales = training.get("step_scales", {})
+    scales, limits = training.get("step_scales", {}), np.finfo(run.network.dtype)
     run.steps = ProportionalSteps(
-        run.network, {name: check_number("step_scales", scale, low=0, low_open=True) for name, scale in scales.items()}
+        run.network,
+        {
+            name: check_number("step_scales", scale, low=float(limits.tiny), high=float(limits.max))
+            for name, scale in scales.items()
+        },
     )
     reason = training["stop_reason"]
     if not isinstance(reason, str):

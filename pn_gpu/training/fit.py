@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,15 @@ from pn_gpu.training.batches import ArrayBatches, Batches, IterableBatches
 from pn_gpu.training.callbacks import as_callbacks
 from pn_gpu.training.checkpoint import restore_checkpoint
 from pn_gpu.training.distributed import SingleProcess
+from pn_gpu.training.graphed_steps import CudaGraph, GraphedSteps, why_not
 from pn_gpu.training.history import History
 from pn_gpu.training.label_smoothing import check_label_smoothing
-from pn_gpu.training.loop import train
+from pn_gpu.training.loop import Step, train
 from pn_gpu.training.optimizers import Adam, Optimizer
 from pn_gpu.training.penalties import Penalty
 from pn_gpu.training.run import Callback, TrainingRun
 from pn_gpu.training.schedules import OneCycle
+from pn_gpu.training.step import eager_step
 from pn_gpu.training.weighted_examples import Examples, as_examples, set_aside
 
 Array = Any
@@ -51,6 +54,7 @@ def fit(
     checkpoint_every: int = 1,
     resume: bool = False,
     progress: bool | None = None,
+    cuda_graph: bool | None = None,
     processes: SingleProcess | None = None,
 ) -> History:
     """Train a network.
@@ -109,6 +113,11 @@ def fit(
         (where given) and settings must be those of the run; epochs may be added under a constant learning rate.
     progress : bool or None, default None
         Whether to show a bar; None shows it on a terminal.
+    cuda_graph : bool or None, default None
+        Whether whole steps are replayed as a CUDA graph, which spares most of the host's time at each: for torch on
+        CUDA (a batch and what a step allocates then stay in memory). None does so where it can, and False never. Where
+        a capture fails, one RuntimeWarning says why and steps go on as without it. Not yet run on hardware: a graph
+        whose first replay is not the step made eagerly is dropped.
     processes : SingleProcess, optional
         For data-parallel training: what `pn_gpu.training.distributed` found.
 
@@ -119,7 +128,9 @@ def fit(
     Raises
     ------
     ValueError, TypeError
-        If data or settings do not fit, or not those of the run to resume.
+        If data or settings do not fit, or not those of the run to resume; with ``cuda_graph=True``, if steps cannot be
+        replayed: another backend, several processes, ``remove_mean_rotation``, an optimiser with an ``update`` of its
+        own, or a penalty that is not ``replayable``.
     FileExistsError
         If the checkpoint exists and is not to be resumed.
     FileNotFoundError
@@ -173,10 +184,23 @@ def fit(
         callbacks=as_callbacks(callbacks),
         processes=processes,
     )
+    step = _step(run, cuda_graph)
     if resume and checkpoint is not None and Path(checkpoint).exists():
         restore_checkpoint(run, checkpoint)
-    train(run, progress, None if processes.rank else checkpoint, checkpoint_every)
+    train(run, progress, None if processes.rank else checkpoint, checkpoint_every, step)
     return run.history
+
+
+def _step(run: TrainingRun, cuda_graph: bool | None) -> Step:
+    """How steps are made."""
+    if cuda_graph is not None:
+        check_flag("cuda_graph", cuda_graph)
+    reason = why_not(run)
+    if cuda_graph and reason:
+        raise ValueError(f"cuda_graph: got True, but steps cannot be replayed: {reason}")
+    if cuda_graph is False or reason:
+        return eager_step
+    return GraphedSteps(partial(CudaGraph, run.network.backend.device))
 
 
 def _check_checkpoint(path: Path, resume: bool) -> None:

@@ -23,21 +23,12 @@ class Accumulator:
         self._correct: Array = 0.0
         self.count = 0
 
-    def add(self, loss: Array, outputs: Array, targets: Array, weights: Array | None = None) -> None:
-        """Add a batch: its mean loss, outputs [B, M], targets [B, M], weights [B] of mean 1 over all."""
-        size = outputs.shape[0]
+    def add(self, loss: Array, correct: Array, size: int) -> None:
+        """Add a batch of ``size`` examples: its mean loss and its `correct_answers`."""
         self._loss = self._loss + loss * size
         if self._network.is_classifier:
-            self._correct = self._correct + self._correct_answers(outputs, targets, weights)
+            self._correct = self._correct + correct
         self.count += size
-
-    def _correct_answers(self, outputs: Array, targets: Array, weights: Array | None) -> Array:
-        xp = self._network.backend.xp
-        if self._network.has_classes:
-            right = xp.astype(xp.argmax(outputs, axis=-1) == xp.argmax(targets, axis=-1), outputs.dtype)
-        else:
-            right = xp.mean(xp.astype((outputs > 0.5) == (targets > 0.5), outputs.dtype), axis=-1)
-        return xp.sum(right if weights is None else right * weights)
 
     def result(self, processes: SingleProcess | None = None) -> dict[str, float]:
         """``{"loss": ..., "accuracy": ...}`` over all processes; no accuracy for a regression."""
@@ -45,6 +36,18 @@ class Accumulator:
         loss, correct, count = (processes or SingleProcess()).sum(sums)
         means = {"loss": float(loss / count)}
         return means | {"accuracy": float(correct / count)} if self._network.is_classifier else means
+
+
+def correct_answers(network: Model, outputs: Array, targets: Array, weights: Array | None = None) -> Array:
+    """How many of the outputs [B, M] say what the targets [B, M] do, by weights [B] if any; 0 for a regression."""
+    if not network.is_classifier:
+        return 0.0
+    xp = network.backend.xp
+    if network.has_classes:
+        right = xp.astype(xp.argmax(outputs, axis=-1) == xp.argmax(targets, axis=-1), outputs.dtype)
+    else:
+        right = xp.mean(xp.astype((outputs > 0.5) == (targets > 0.5), outputs.dtype), axis=-1)
+    return xp.sum(right if weights is None else right * weights)
 
 
 def evaluate(
@@ -56,5 +59,6 @@ def evaluate(
         batch = as_batch_targets(targets[rows, ...], network)
         output = forward_pass(network, inputs[rows, ...])[-1]
         some = None if weights is None else weights[rows]
-        metrics.add(output_loss(network, output, batch, some), output.y, batch, some)
+        correct = correct_answers(network, output.y, batch, some)
+        metrics.add(output_loss(network, output, batch, some), correct, batch.shape[0])
     return metrics.result()

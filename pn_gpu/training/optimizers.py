@@ -6,7 +6,9 @@ training run, so one object may train many networks and a checkpoint can hold th
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 from pn_gpu.checks import check_flag, check_number
@@ -19,6 +21,8 @@ State = dict[str, Array]
 
 class Optimizer(ABC):
     """What every optimiser has.
+
+    A subclass gives `rates` and `move`, or overrides `update`; then no CUDA graph replays its steps.
 
     Parameters
     ----------
@@ -33,9 +37,17 @@ class Optimizer(ABC):
     def start(self, parameters: Array) -> State:
         """The state before the first step, for a parameter vector [P]."""
 
-    @abstractmethod
     def update(self, parameters: Array, gradient: Array, state: State, lr: float, step: int) -> None:
         """Move ``parameters`` [P] in place; ``step`` counts from 0."""
+        self.move(parameters, gradient, state, self.rates(lr, step))
+
+    def rates(self, lr: float, step: int) -> tuple[float, ...]:
+        """All that `move` needs to know of the learning rate and of how many steps were done."""
+        raise NotImplementedError
+
+    def move(self, parameters: Array, gradient: Array, state: State, rates: Sequence[Any]) -> None:
+        """Move ``parameters`` [P] in place by ``rates``, numbers or arrays of no dimension; state in place too."""
+        raise NotImplementedError
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={value}' for name, value in vars(self).items())})"
@@ -61,7 +73,11 @@ class SGD(Optimizer):
     def start(self, parameters: Array) -> State:
         return {"velocity": namespace_of(parameters).zeros_like(parameters)} if self.momentum else {}
 
-    def update(self, parameters: Array, gradient: Array, state: State, lr: float, step: int) -> None:
+    def rates(self, lr: float, step: int) -> tuple[float, ...]:
+        return (lr,)
+
+    def move(self, parameters: Array, gradient: Array, state: State, rates: Sequence[Any]) -> None:
+        (lr,) = rates
         direction = gradient
         if self.momentum:
             velocity = state["velocity"]
@@ -91,7 +107,11 @@ class RMSProp(Optimizer):
     def start(self, parameters: Array) -> State:
         return {"mean_square": namespace_of(parameters).zeros_like(parameters)}
 
-    def update(self, parameters: Array, gradient: Array, state: State, lr: float, step: int) -> None:
+    def rates(self, lr: float, step: int) -> tuple[float, ...]:
+        return (lr,)
+
+    def move(self, parameters: Array, gradient: Array, state: State, rates: Sequence[Any]) -> None:
+        (lr,) = rates
         mean_square = state["mean_square"]
         mean_square *= self.decay
         mean_square += (1 - self.decay) * gradient * gradient
@@ -115,7 +135,11 @@ class Adagrad(Optimizer):
     def start(self, parameters: Array) -> State:
         return {"sum_of_squares": namespace_of(parameters).zeros_like(parameters)}
 
-    def update(self, parameters: Array, gradient: Array, state: State, lr: float, step: int) -> None:
+    def rates(self, lr: float, step: int) -> tuple[float, ...]:
+        return (lr,)
+
+    def move(self, parameters: Array, gradient: Array, state: State, rates: Sequence[Any]) -> None:
+        (lr,) = rates
         sums = state["sum_of_squares"]
         sums += gradient * gradient
         parameters -= lr * gradient / (namespace_of(parameters).sqrt(sums) + self.epsilon)
@@ -153,18 +177,22 @@ class Adam(Optimizer):
         xp = namespace_of(parameters)
         return {"mean": xp.zeros_like(parameters), "mean_square": xp.zeros_like(parameters)}
 
-    def update(self, parameters: Array, gradient: Array, state: State, lr: float, step: int) -> None:
+    def rates(self, lr: float, step: int) -> tuple[float, ...]:
+        mean_correction = 1 - self.beta1 ** (step + 1)
+        root_correction = (1 - self.beta2 ** (step + 1)) ** 0.5
+        return 1 - lr * self.weight_decay, lr * root_correction / mean_correction, self.epsilon * root_correction
+
+    def move(self, parameters: Array, gradient: Array, state: State, rates: Sequence[Any]) -> None:
+        kept, lr, epsilon = rates
         mean, mean_square = state["mean"], state["mean_square"]
         mean *= self.beta1
         mean += (1 - self.beta1) * gradient
         mean_square *= self.beta2
         mean_square += (1 - self.beta2) * gradient * gradient
         if self.weight_decay:
-            parameters *= 1 - lr * self.weight_decay
-        mean_correction = 1 - self.beta1 ** (step + 1)
-        root_correction = (1 - self.beta2 ** (step + 1)) ** 0.5
+            parameters *= kept
         root = namespace_of(parameters).sqrt(mean_square)
-        parameters -= (lr * root_correction / mean_correction) * mean / (root + self.epsilon * root_correction)
+        parameters -= lr * mean / (root + epsilon)
 
 
 class Rprop(Optimizer):
@@ -200,15 +228,21 @@ class Rprop(Optimizer):
         xp = namespace_of(parameters)
         return {"sign": xp.zeros_like(parameters), "size": xp.ones_like(parameters)}
 
-    def update(self, parameters: Array, gradient: Array, state: State, lr: float, step: int) -> None:
+    def rates(self, lr: float, step: int) -> tuple[float, ...]:
+        # Sizes are kept relative to lr, so that a schedule scales them all. It may end at 0, where no size matters.
+        if lr == 0:
+            return 0.0, 0.0, math.inf
+        return lr, self.smallest / lr, self.largest / lr
+
+    def move(self, parameters: Array, gradient: Array, state: State, rates: Sequence[Any]) -> None:
+        lr, smallest, largest = rates
         xp = namespace_of(parameters)
         sign, size = xp.sign(gradient), state["size"]
         turned = state["sign"] * sign
         factor = xp.where(turned > 0, self.grow * xp.ones_like(size), xp.ones_like(size))
         factor = xp.where(turned < 0, self.shrink * xp.ones_like(size), factor)
         size *= factor
-        # Sizes are kept relative to lr, so that a schedule scales them all.
-        size[:] = xp.clip(size, min=self.smallest / lr, max=self.largest / lr)
+        size[:] = xp.clip(size, min=smallest, max=largest)
         sign = xp.where(turned < 0, xp.zeros_like(sign), sign)
         state["sign"][:] = sign
         parameters -= lr * size * sign

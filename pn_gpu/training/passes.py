@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from pn_gpu.kernels.room import How
 from pn_gpu.model.layers import PullBack
 from pn_gpu.model.model import Model
 from pn_gpu.model.parameters import ParameterVector
-from pn_gpu.training.dropout import dropout_masks
 
 Array = Any
 
@@ -23,18 +21,21 @@ class LayerState(NamedTuple):
     pull_back: PullBack | None
 
 
-def forward_pass(network: Model, x: Array, masks: Sequence[Array | None] | None = None) -> list[LayerState]:
+def forward_pass(
+    network: Model, x: Array, masks: Sequence[Array | None] | None = None, hows: Sequence[How | None] | None = None
+) -> list[LayerState]:
     """The states of all layers for x [B, N].
 
     With ``masks``, one for every layer, a gradient can be taken back; hidden activations are multiplied by those that
-    are not None, which is dropout.
+    are not None, which is dropout. ``hows`` is what `Layer.how` says of every layer, where it has been asked.
     """
     states = []
     for index, layer in enumerate(network.connections):
+        how = None if hows is None else hows[index]
         if masks is None:
-            z, pull_back = layer.forward(x, network.parameters), None
+            z, pull_back = layer.forward(x, network.parameters, how), None
         else:
-            z, pull_back = layer.vjp(x, network.parameters)
+            z, pull_back = layer.vjp(x, network.parameters, how)
         y = layer.activation.forward(z)
         states.append(LayerState(z, y, pull_back))
         mask = None if masks is None else masks[index]
@@ -43,14 +44,19 @@ def forward_pass(network: Model, x: Array, masks: Sequence[Array | None] | None 
 
 
 def batch_gradient(
-    network: Model, x: Array, targets: Array, rng: np.random.Generator | None = None, weights: Array | None = None
+    network: Model,
+    x: Array,
+    targets: Array,
+    weights: Array | None = None,
+    masks: Sequence[Array | None] | None = None,
+    hows: Sequence[How | None] | None = None,
 ) -> tuple[Array, ParameterVector, Array]:
-    """Loss (a scalar array), its gradient, and the outputs [B, M] of one batch; with ``rng`` dropout is applied.
+    """Loss (a scalar array), its gradient, and the outputs [B, M] of one batch; ``masks`` and ``hows`` as above.
 
     With ``weights`` [B] the loss is the sum of weighted losses over B.
     """
-    masks = dropout_masks(network, x.shape[0], rng)
-    states = forward_pass(network, x, masks)
+    masks = masks or [None] * len(network.connections)
+    states = forward_pass(network, x, masks, hows)
     output = states[-1]
     loss = output_loss(network, output, targets, weights)
     flat = network.backend.zeros(network.num_parameters, network.dtype)

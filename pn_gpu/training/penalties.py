@@ -15,7 +15,16 @@ Array = Any
 
 
 class Penalty(ABC):
-    """A term of the loss that depends on the parameters alone."""
+    """A term of the loss that depends on the parameters alone.
+
+    Attributes
+    ----------
+    replayable : bool, default False
+        Whether `add` depends on nothing but the parameters and the penalty's own attributes, and reads no number back
+        from the device: only then a CUDA graph may replay it.
+    """
+
+    replayable = False
 
     def check(self, network: Model) -> None:  # noqa: B027 - most fit every network
         """ValueError if the network has not what the term depends on; called before training."""
@@ -42,6 +51,8 @@ class L2(Penalty):
     ValueError, TypeError
         If a strength is negative or not finite.
     """
+
+    replayable = True
 
     def __init__(self, dipoles: float = 0.0, biases: float = 0.0, weights: float = 0.0) -> None:
         self.strengths = {
@@ -81,6 +92,8 @@ class Repulsion(Penalty):
         If the strength is negative or not finite, or a node set is no whole number of at least 0. From `fit`: if the
         network has no such node set, or its positions are fixed.
     """
+
+    replayable = True
 
     def __init__(self, strength: float, node_sets: Sequence[int] | None = None) -> None:
         self.strength = check_number("strength", strength, low=0)

@@ -9,13 +9,12 @@ Yang et al., 2022).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pn_gpu.model.parameters import ParameterVector
-from pn_gpu.training.optimizers import Optimizer, State
 
 if TYPE_CHECKING:
     from pn_gpu.model.model import Model
@@ -47,15 +46,13 @@ class ProportionalSteps:
                 factors[name][...] = scale
             self._factors = network.backend.asarray(factors.flat)
 
-    def update(
-        self, optimizer: Optimizer, parameters: Array, gradient: Array, state: State, lr: float, step: int
-    ) -> None:
-        """Move ``parameters`` [P] in place."""
+    def update(self, move: Callable[[Array, Array], None], parameters: Array, gradient: Array) -> None:
+        """Move ``parameters`` [P] in place, as ``move`` moves p / s by their gradient."""
         if self._factors is None:
-            optimizer.update(parameters, gradient, state, lr, step)
+            move(parameters, gradient)
             return
         scaled = parameters / self._factors
-        optimizer.update(scaled, gradient * self._factors, state, lr, step)
+        move(scaled, gradient * self._factors)
         parameters[:] = scaled * self._factors
 
 

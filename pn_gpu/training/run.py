@@ -23,7 +23,7 @@ class TrainingRun:
     """A training run: the network, the optimiser's state, the random state, and how far it has come.
 
     Callbacks get it; ``network``, ``history``, ``epoch`` (epochs done), ``step`` (steps done of
-    ``num_steps``, 0 if unknown) and `stop` are for them.
+    ``num_steps``, 0 if unknown), ``lr`` (learning rate of the last step) and `stop` are for them.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class TrainingRun:
         self.steps = ProportionalSteps(network, {})
         self.epoch = 0
         self.step = 0
+        self.lr = 0.0
         knows_length = batches.num_examples is not None or optimizer.lr.needs_length
         self.num_steps = len(batches) * epochs if knows_length else 0
 

@@ -107,7 +107,9 @@ def test_steps_are_measured_once_and_older_files_are_read(tmp_path, monkeypatch,
     line |= {"seed": 0, "parameters": 680, "trials": 2, "test_accuracy": 0.9, "step_ms": 99}
     unfit = dict.fromkeys(older, "") | {"data": "segments", "budget": 100, "family": "pruned", "trials": 2}
     path.write_text("\n".join(",".join(str(row[column]) for column in older) for row in (_header(older), line, unfit)))
-    equal_parameters.run(options(tmp_path, "--steps"))
+    equal_parameters.run(options(tmp_path, "--steps", "--budgets", "700", "--sets", "mnist"))
+    assert "hidden nodes: " not in capsys.readouterr().out
+    equal_parameters.run(options(tmp_path, "--steps", "--budgets", "700"))
     assert "segments dense 1000 hidden nodes: " in capsys.readouterr().out
     first, second = csv.DictReader(path.read_text().splitlines())
     assert float(first["step_alone_ms"]) > 0

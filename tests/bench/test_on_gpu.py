@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "bench" / "on_gpu.sh"
-PARTS = ["environment", "small case", "tests", "bf16", "fp32", "cupy", "rest", "overhead", "sanitizer"]
+PARTS = ["environment", "small case", "tests", "bf16", "fp32", "cupy", "rest", "overhead", "sets", "sanitizer"]
 
 
 def test_all_parts_together_stay_within_520_seconds() -> None:

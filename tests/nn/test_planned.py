@@ -12,6 +12,7 @@ from torch.func import functional_call, grad, hessian, jvp, vmap
 import pn_gpu as pn
 from pn_gpu.kernels import staging
 from pn_gpu.kernels.mehler.packing import SHORTEST, pack, unpack
+from pn_gpu.kernels.room import Direct
 from pn_gpu.nn import ParticleLinear
 from support import mehler as support
 
@@ -190,7 +191,14 @@ def captured(monkeypatch):
 
 
 def test_a_captured_layer_keeps_the_plan_it_has(layer, x, captured):
-    assert layer._how(x, layer._operands()).approximation is layer.planner.current.approximation
+    with torch.no_grad():
+        assert layer._how(x, layer._operands()).approximation is layer.planner.current.approximation
+
+
+def test_a_captured_layer_in_training_has_none_that_would_be_stale(layer, x, captured):
+    with pytest.warns(UserWarning, match=r"all 600 x 600 weights are computed"):
+        how = layer._how(x, layer._operands())
+    assert isinstance(how, Direct)
 
 
 @pytest.mark.parametrize("plan", [True, False])

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "pn_gpu" / "nn" / "README.md"
 HEADINGS = [
     "torch",
+    "CUDA graphs",
     "safetensors",
     "Hugging Face transformers",
     "Lightning",

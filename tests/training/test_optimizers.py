@@ -52,6 +52,17 @@ def test_same_as_torch(name):
     np.testing.assert_allclose(run(ours), run_torch(make), rtol=1e-10, atol=1e-12)
 
 
+def test_rprop_stands_still_where_its_schedule_ends_at_zero():
+    optimizer = pn.Rprop(pn.Cosine(0.01))
+    before = run(optimizer, GRADIENTS[:1])
+    parameters, state = START.copy(), optimizer.start(START)
+    for step, lr in enumerate((0.01, 0.0, 0.01)):
+        optimizer.update(parameters, GRADIENTS[0], state, lr, step)
+        if step < 2:
+            np.testing.assert_array_equal(parameters, before)
+    assert np.all(parameters[GRADIENTS[0] != 0] != before[GRADIENTS[0] != 0])
+
+
 def test_rmsprop_by_its_formula():
     parameters, mean_square = START.copy(), np.zeros(7)
     for gradient in GRADIENTS:

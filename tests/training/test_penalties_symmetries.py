@@ -133,11 +133,12 @@ def test_dropout_masks():
 def test_gradient_under_dropout():
     network = make(dropout=0.5, activation="tanh")
     one_hot = np.eye(3)[LABELS]
-    _, gradient, _ = batch_gradient(network, X, one_hot, np.random.default_rng(0))
+    masks = dropout_masks(network, len(X), np.random.default_rng(0))
+    _, gradient, _ = batch_gradient(network, X, one_hot, masks=masks)
     start = network.parameters.flat.copy()
 
     def loss_at(flat):
         network.parameters.flat[:] = flat
-        return float(batch_gradient(network, X, one_hot, np.random.default_rng(0))[0])
+        return float(batch_gradient(network, X, one_hot, masks=masks)[0])
 
     np.testing.assert_allclose(gradient.flat, numerical_gradient(loss_at, start), rtol=1e-6, atol=1e-8)

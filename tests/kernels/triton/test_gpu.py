@@ -104,8 +104,9 @@ def test_16_bit_potentials(potential: str, dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("potential", oracle.POTENTIALS)
-def test_float64(potential: str) -> None:
-    found = errors(Call(oracle.random_case(20, 50, 70, dim=3), torch.float64, "cuda"), potential)
+@pytest.mark.parametrize("batch", [3, 20])
+def test_float64(potential: str, batch: int) -> None:
+    found = errors(Call(oracle.random_case(batch, 50, 70, dim=3), torch.float64, "cuda"), potential)
     assert max(found.values()) < 1e-13, found
 
 
