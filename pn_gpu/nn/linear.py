@@ -55,9 +55,9 @@ class ParticleLinear(nn.Module):
     potential : str or Potential, default "gaussian"
         The pairwise function k(s), by name or registered under its name.
     method : {"auto", "direct", "mehler"}, default "auto"
-        As in `pn_gpu.particle_linear`, planned anew as the particles move: under torch.compile when the graph runs. Where
-        they cannot be read (CUDA graph capture, vmap over particles) the plan in use serves, if there is one; but a
-        graph that is captured while particles are trained computes every weight, as they move on under it.
+        As in `pn_gpu.particle_linear`, planned anew as the particles move: under torch.compile when the graph runs.
+        Where they cannot be read (CUDA graph capture, vmap over particles) the plan in use serves, if there is one; but
+        a graph that is captured while particles are trained computes every weight, as they move on under it.
     rtol : float, default 1e-3
         As in `pn_gpu.particle_linear`.
     dipole_dim : int, optional
