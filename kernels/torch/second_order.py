@@ -32,7 +32,7 @@ from pn_gpu.kernels.torch.recompute import recomputed
 
 # Pairs of particles whose weights exist at once: on each of our threads, where a product of fewer rows is slow; and
 # where torch records what is computed, which costs more for every chunk.
-THREAD_PAIRS, THREAD_ROWS, CHUNK_PAIRS = 1 << 15, 32, 1 << 18
+THREAD_PAIRS, THREAD_ROWS, CHUNK_PAIRS = 1 << 17, 64, 1 << 18
 # Features of all particles with which the Mehler method stays on one thread: its operations are too small to share out.
 MOST_SERIAL_FEATURES = 1 << 22
 
