@@ -2,6 +2,7 @@
 
 python -m bench equal_parameters --data DIR                      everything: hours on one core
 python -m bench equal_parameters --sets mnist1d --budgets 1500,3000
+python -m bench equal_parameters --sets digits --budgets 500,1500
 python -m bench equal_parameters --steps                         time and memory of a step, where a line lacks them
 python -m bench equal_parameters --report                        table and picture of what there is
 
@@ -26,7 +27,7 @@ from bench.result_lines import check_counts, check_output, grouped, read_lines, 
 
 BUDGETS = (1500, 3000, 5000, 10_000, 50_000)
 # Epochs of a training to the end; a trial of the search takes a third of them.
-EPOCHS = {"mnist": 12, "mnist1d": 60, "segments": 100}
+EPOCHS = {"mnist": 12, "mnist1d": 60, "digits": 100, "segments": 100}
 TRIAL_SHARE = 3
 
 

@@ -39,15 +39,20 @@ def load_split(name: str, mnist: str) -> Split:
     ImportError
         If the package that carries the data is not installed.
     """
-    return _mnist(mnist) if name == "mnist" else DATA_SETS[name]()
+    return _images(mnist) if name == "mnist" else DATA_SETS[name]()
 
 
-def _mnist(source: str) -> Split:
+def _images(source: str) -> Split:
     from pn_gpu.data import load
 
     data = load(source)
     labels = [np.asarray(y, np.int64) for y in (data.y_train, data.y_test)]
     return Split(np.asarray(data.x_train, np.float32), labels[0], np.asarray(data.x_test, np.float32), labels[1])
+
+
+def _digits() -> Split:
+    """The 8 x 8 digits that this package carries (UCI)."""
+    return _images("digits")
 
 
 def _mnist1d() -> Split:
@@ -79,5 +84,5 @@ def _segments() -> Split:
     return Split(x[train], y[train], x[test], y[test])
 
 
-DATA_SETS = {"mnist": _mnist, "mnist1d": _mnist1d, "segments": _segments}
-FEATURES_AND_CLASSES = {"mnist": (784, 10), "mnist1d": (40, 10), "segments": (18, 7)}
+DATA_SETS = {"mnist": _images, "mnist1d": _mnist1d, "digits": _digits, "segments": _segments}
+FEATURES_AND_CLASSES = {"mnist": (784, 10), "mnist1d": (40, 10), "digits": (64, 10), "segments": (18, 7)}

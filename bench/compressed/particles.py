@@ -10,12 +10,12 @@ from torch import Generator, nn
 
 from bench.compressed.family import NEGATIVE_SLOPE, Family, Shape, well_used
 
-# The grids on which the inputs of some data sets lie, by their number: pixels of MNIST, samples of mnist1d.
-GRIDS = {784: (28, 28), 40: (40,)}
+# The grids on which the inputs of some data sets lie, by their number: pixels of MNIST and of digits, samples of mnist1d.
+GRIDS = {784: (28, 28), 64: (8, 8), 40: (40,)}
 # Half widths of the box of known places that a search tries, in widths of the Gaussian.
 HALF_WIDTHS = (2, 3, 4)
 # What a search tries of a field of dipoles: places along each axis of its grid, by the number of inputs; components.
-FIELD_GRIDS = {784: (7, 10, 14), 40: (10, 14, 20)}
+FIELD_GRIDS = {784: (7, 10, 14), 64: (3, 4, 5), 40: (10, 14, 20)}
 FIELD_DIPOLE_DIMS = (4, 8, 16, 32)
 FIELD_HALF_WIDTH = 3
 
