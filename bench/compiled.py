@@ -7,13 +7,13 @@ spills, does not fit, or has its products serialised. Minutes for each architect
 Triton's cache, so a second run is quicker.
 
 What still spills, and why it stays: exact float64 and more than 8 numbers a particle need more than 255 registers with
-any tile. Particle gradients of strict float32 and float16 on 8.0 and 10.0, and of some other potentials on 10.0, spill 8
-to 48 bytes, of n = d = 4 up to 88, where tiles that do not take 7 to 26 percent more instructions; those of strict
-float32 do not with one stage, which fetches nothing ahead. The exponential by halves on 10.0 spills 504: its tile is the best for the Gaussian (20.2
-instructions a weight), and tiles with which the exponential does not spill take 21 to 26 percent more than it does so
-(25.5, spills counted). The last store of 256 rows of a width that is no multiple of 16 spills once a program. The
-assembler limits itself to 32 or 168 registers in some kernels and spills 8 to 24 bytes outside their loops
-(gradient_from_moments_kernel among them).
+any tile. Particle gradients of strict float32 and float16 on 8.0 and 10.0, and of some other potentials on 10.0, spill
+8 to 48 bytes, of n = d = 4 up to 88, where tiles that do not take 7 to 26 percent more instructions; those of strict
+float32 do not with one stage, which fetches nothing ahead. The exponential by halves on 10.0 spills 504: its tile is
+the best for the Gaussian (20.2 instructions a weight), and tiles with which the exponential does not spill take 21 to
+26 percent more than it does so (25.5, spills counted). The last store of 256 rows of a width that is no multiple of 16
+spills once a program. The assembler limits itself to 32 or 168 registers in some kernels and spills 8 to 24 bytes
+outside their loops (gradient_from_moments_kernel among them).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from torch import Generator, nn
 
 from bench.compressed.family import NEGATIVE_SLOPE, Family, Shape, well_used
 
-# The grids on which the inputs of some data sets lie, by their number: pixels of MNIST and of digits, samples of mnist1d.
+# The grids on which the inputs of some data sets lie, by their number: pixels of MNIST and digits, samples of mnist1d.
 GRIDS = {784: (28, 28), 64: (8, 8), 40: (40,)}
 # Half widths of the box of known places that a search tries, in widths of the Gaussian.
 HALF_WIDTHS = (2, 3, 4)
