@@ -158,7 +158,7 @@ def test_parameters_are_kept_as_given_and_cloned():
 
 def test_dipoles_by_default():
     assert ParticleClassifier(epochs=1).fit(X, Y).network_.dipole_dim == 8
-    assert ParticleClassifier(epochs=1).fit(X[:100], Y[:100]).network_.dipole_dim == 4
+    assert ParticleClassifier(epochs=1).fit(X[:100], Y[:100]).network_.dipole_dim == 8
     assert ParticleRegressor(epochs=1).fit(X, X[:, 0]).network_.dipole_dim == 4
     assert ParticleClassifier(dim=3, dipole_dim=None, epochs=1).fit(X, Y).network_.dipole_dim == 3
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -62,5 +63,22 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(builder, "create_dot", create_dot_of_values)
     # An inf or NaN that a test puts in is no warning of ours.
-    with np.errstate(all="ignore"):
+    with (
+        np.errstate(all="ignore"),
+        _put_back(tl, tl.core, tl.math, tl.tensor, tl.dtype, tl.core.tensor_descriptor_base),
+    ):
         yield
+
+
+@contextmanager
+def _put_back(*owners: Any) -> Iterator[None]:
+    """Attributes as they were: of what a device function's call replaces, the interpreter leaves some replaced, and a
+    kernel that is compiled afterwards would find them."""
+    before = [dict(vars(owner)) for owner in owners]
+    yield
+    for owner, attributes in zip(owners, before, strict=True):
+        for name, value in list(vars(owner).items()):
+            if name not in attributes:
+                delattr(owner, name)
+            elif value is not attributes[name]:
+                setattr(owner, name, attributes[name])
