@@ -182,8 +182,8 @@ def _draw_section(axes: Any, data: str, cells: Sequence[Cell]) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     for axis, ticks in (
-        (axes.xaxis, (1500, 3000, 5000, 10_000, 50_000)),
-        (axes.yaxis, (2, 3, 4, 6, 10, 20, 30, 40, 60)),
+        (axes.xaxis, sorted({cell.budget for cell in cells})),
+        (axes.yaxis, (1, 2, 3, 4, 6, 10, 20, 30, 40, 60)),
     ):
         low, high = axis.get_view_interval()
         shown = [tick for tick in ticks if low <= tick <= high]
