@@ -9,8 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 150
-# What libstdc++ says when a thread of gloo's is still there as a process ends. Seen twice in some
-# hundred runs, of two scripts that had done nothing wrong, and not understood: a script is then run once more, not twice.
+# What libstdc++ says when a thread of gloo's is still there as a process ends. Seen twice in some hundred runs, of two
+# scripts that had done nothing wrong, and not understood: a script is then run once more, not twice.
 GLOO_ABORTED = "terminate called without an active exception"
 
 
